@@ -1,0 +1,27 @@
+"""Deep anomaly detectors that are scikit-learn estimators.
+
+Importing this package imports no torch: a detector does, when it is fitted.
+"""
+
+from importlib import import_module
+
+__version__ = "0.1.0.dev0"
+
+# Public name to the module that defines it: a new detector is one line here.
+_PUBLIC = {
+    "AutoencoderDetector": "skdeepad.detectors._autoencoder",
+    "VAEDetector": "skdeepad.detectors._vae",
+    "DASVDD": "skdeepad.detectors._dasvdd",
+}
+
+__all__ = [*_PUBLIC, "__version__"]
+
+
+def __getattr__(name):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__():
+    return sorted([*globals(), *_PUBLIC])

@@ -1,0 +1,103 @@
+"""Documentation that all deep detectors share, written once."""
+
+import inspect
+
+SHARED = {
+    "shared_parameters": """\
+hidden_layer_sizes : int or tuple of int, default={hidden_layer_sizes}
+    Units of the encoder's hidden layers; with ``architecture="conv"`` the
+    channels of its convolutions, each of which halves height and width.
+latent_dim : int or None, default={latent_dim}
+    Width of the code, a linear layer after the hidden ones. With None the
+    last hidden layer is the code.
+architecture : {"mlp", "conv"}, default="mlp"
+    Fully connected or convolutional networks. X stays two-dimensional.
+image_shape : tuple (channels, height, width), default=None
+    How ``architecture="conv"`` reads a row.
+activation : {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh", \
+"identity"}, default="{activation}"
+    Activation after each hidden layer.
+batch_norm : bool, default={batch_norm}
+    Normalise each hidden layer over the batch before its activation.
+dropout : float in [0, 1), default={dropout}
+    Probability with which a hidden unit is dropped in training.
+standardize : bool, default={standardize}
+    Centre and scale each feature inside, by the training rows' mean and
+    standard deviation. The scale travels with the fitted detector.
+max_epochs : int, default={max_epochs}
+    Passes over the training rows.
+batch_size : int, default={batch_size}
+    Rows of a training step.
+learning_rate : float, default={learning_rate}
+    Step size of Adam.
+weight_decay : float, default={weight_decay}
+    L2 penalty on all weights and biases.
+early_stopping : bool, default={early_stopping}
+    Hold out rows, stop when their loss no longer falls, and keep the best
+    weights.
+validation_fraction : float in (0, 1), default={validation_fraction}
+    Share of the training rows to hold out for early stopping.
+n_iter_no_change : int, default={n_iter_no_change}
+    Epochs without a better held-out loss after which training stops.
+n_estimators : int, default={n_estimators}
+    Networks trained side by side, each with its own weights, order of rows
+    and noise. Their anomaly scores are averaged. The first networks are the
+    same whatever their number.
+warm_start : bool, default=False
+    Continue from the fitted networks for ``max_epochs`` more epochs at the
+    next ``fit``, in the scale first learned, with a new optimizer.
+threshold : {"auto", "max_train", "quantile", "roc"}, float or object, \
+default="auto"
+    How ``offset_`` is chosen, see :mod:`skdeepad.thresholds`. "auto" is the
+    largest training error, or the quantile when ``contamination`` is a
+    number. A number is the largest anomaly score of a normal row. An object
+    has a method ``find_offset(scores, y)``.
+contamination : "auto" or float in (0, 0.5], default="auto"
+    Share of the training rows to flag, as in scikit-learn's detectors.
+device : str, default="auto"
+    "cpu", "cuda", "cuda:1"; "auto" is CUDA when there is a device. May be
+    changed on a fitted detector.
+random_state : int, RandomState instance or None, default=None
+    Seeds weights, order of rows and noise. No global generator is used.
+verbose : bool or int, default=False
+    Print a line an epoch.""",
+    "decoder_parameters": """\
+decoder_layer_sizes : int or tuple of int, default=None
+    Units (or channels) of the decoder's hidden layers, in the order of
+    computation. None mirrors the encoder.
+output_activation : {"identity", "sigmoid"}, default="{output_activation}"
+    "sigmoid" bounds the reconstruction to (0, 1), for X in [0, 1] and
+    ``standardize=False``.""",
+    "shared_attributes": """\
+offset_ : float
+    Threshold: ``decision_function`` is ``score_samples`` minus it.
+history_ : dict of ndarray of shape (n_iter_,)
+    Per epoch, the loss and its parts, averaged over the rows and the
+    networks; ``"validation_loss"`` with early stopping.
+n_iter_ : int
+    Epochs trained; with early stopping, of the network that went on longest.
+scaler_ : StandardScaler
+    The scale of the training rows.
+device_ : str
+    Device the detector was trained on.
+n_features_in_ : int
+    Number of features seen in ``fit``.
+feature_names_in_ : ndarray of shape (n_features_in_,)
+    Names of the features, where X had names in ``fit``.""",
+}
+
+
+def insert_shared_docs(cls):
+    """Fill the ``{name}`` lines of a class docstring with the shared texts.
+
+    A default is shown as the class has it.
+    """
+    if not cls.__doc__ or not any("{" + name + "}" in cls.__doc__ for name in SHARED):
+        return
+    doc = inspect.cleandoc(cls.__doc__)
+    for name, text in SHARED.items():
+        doc = doc.replace("{" + name + "}", text)
+    for base in cls.__mro__:
+        for name in vars(base).get("__annotations__", {}):
+            doc = doc.replace("{" + name + "}", str(getattr(cls, name, None)))
+    cls.__doc__ = doc

@@ -1,0 +1,141 @@
+"""The encoder and decoder that the reconstruction detectors share."""
+
+from itertools import pairwise
+
+from torch import nn
+
+from skdeepad._nn._layers import (
+    BatchNorm,
+    Conv2d,
+    ConvTranspose2d,
+    Dropout,
+    Linear,
+)
+
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+    "identity": nn.Identity,
+}
+
+
+class Autoencoder(nn.Module):
+    """Encoder and decoder of ``members`` independent autoencoders.
+
+    Parameters
+    ----------
+    members : int
+        Networks held side by side.
+    n_features : int
+        Width of the input and of the reconstruction.
+    hidden_layer_sizes, decoder_layer_sizes : tuple of int
+        Units (or channels) of the hidden layers, in the order of computation.
+    code_size : int or None
+        Outputs of a linear last layer of the encoder. With None the encoder's
+        last hidden layer, activation included, is the code.
+    latent_dim : int
+        Inputs of the decoder; ``code_size`` may be larger (a VAE's two heads).
+    image_shape : tuple (channels, height, width) or None
+        Convolutional where given, else fully connected.
+    activation : str
+        A key of ``ACTIVATIONS``, after each hidden layer.
+    sigmoid_output : bool
+        Squash the reconstruction to (0, 1).
+    batch_norm : bool
+        Normalise before each hidden activation.
+    dropout : float
+        Probability with which a hidden unit is dropped in training.
+    """
+
+    def __init__(
+        self,
+        members,
+        n_features,
+        *,
+        hidden_layer_sizes,
+        decoder_layer_sizes,
+        code_size,
+        latent_dim,
+        image_shape,
+        activation,
+        sigmoid_output,
+        batch_norm,
+        dropout,
+    ):
+        super().__init__()
+        self.members = members
+        self._block = activation, batch_norm, dropout
+        if image_shape is None:
+            encoder = self._mlp(n_features, hidden_layer_sizes, code_size)
+            decoder = self._mlp(latent_dim, decoder_layer_sizes, n_features)
+        else:
+            encoder = self._conv_encoder(image_shape, hidden_layer_sizes, code_size)
+            decoder = self._conv_decoder(latent_dim, decoder_layer_sizes, image_shape)
+        if sigmoid_output:
+            decoder.append(nn.Sigmoid())
+        self.encoder = nn.Sequential(*encoder)
+        self.decoder = nn.Sequential(*decoder)
+
+    def encode(self, x):
+        """``(k, n, n_features)`` to codes ``(k, n, code_size)``."""
+        return self.encoder(x)
+
+    def decode(self, z):
+        """``(k, n, latent_dim)`` to reconstructions ``(k, n, n_features)``."""
+        return self.decoder(z)
+
+    def _hidden(self, layer, features):
+        """A layer with its normalisation, activation and dropout."""
+        activation, batch_norm, dropout = self._block
+        block = [layer]
+        if batch_norm:
+            block.append(BatchNorm(self.members, features))
+        block.append(ACTIVATIONS[activation]())
+        if dropout:
+            block.append(Dropout(dropout))
+        return block
+
+    def _mlp(self, n_inputs, sizes, n_outputs):
+        layers = []
+        for n_in, n_out in pairwise((n_inputs, *sizes)):
+            layers += self._hidden(Linear(self.members, n_in, n_out), n_out)
+        if n_outputs is not None:
+            layers.append(Linear(self.members, (n_inputs, *sizes)[-1], n_outputs))
+        return layers
+
+    def _conv_encoder(self, image_shape, channels, code_size):
+        layers = [nn.Unflatten(2, image_shape)]
+        for c_in, c_out in pairwise((image_shape[0], *channels)):
+            layers += self._hidden(Conv2d(self.members, c_in, c_out), c_out)
+        height, width = conv_sizes(image_shape[1:], len(channels))[-1]
+        n_flat = channels[-1] * height * width
+        return [
+            *layers,
+            nn.Flatten(2),
+            Linear(self.members, n_flat, code_size),
+        ]
+
+    def _conv_decoder(self, latent_dim, channels, image_shape):
+        # Each transposed convolution undoes one halving: the sizes run backwards.
+        sizes = conv_sizes(image_shape[1:], len(channels))[::-1]
+        first = (channels[0], *sizes[0])
+        n_flat = channels[0] * sizes[0][0] * sizes[0][1]
+        layers = self._hidden(Linear(self.members, latent_dim, n_flat), n_flat)
+        layers.append(nn.Unflatten(2, first))
+        for (c_in, c_out), size in zip(pairwise(channels), sizes[1:], strict=False):
+            layer = ConvTranspose2d(self.members, c_in, c_out, size)
+            layers += self._hidden(layer, c_out)
+        last = ConvTranspose2d(self.members, channels[-1], image_shape[0], sizes[-1])
+        return [*layers, last, nn.Flatten(2)]
+
+
+def conv_sizes(size, depth):
+    """Heights and widths before and after each of ``depth`` halvings."""
+    sizes = [tuple(size)]
+    for _ in range(depth):
+        sizes.append(tuple((s + 1) // 2 for s in sizes[-1]))
+    return sizes

@@ -1,0 +1,286 @@
+"""The training loop that all detectors share; importing this imports torch."""
+
+from contextlib import contextmanager
+from itertools import count
+
+import torch
+
+from skdeepad._random import (
+    INITIALIZE,
+    LAYER,
+    SHUFFLE,
+    SPLIT,
+    make_generators,
+)
+
+# Bytes of training rows gathered at once: many small steps, one indexing call.
+GATHER_BYTES = 2**22
+# Multiply-adds of a step below which a second thread costs more than it brings.
+SINGLE_THREAD_WORK = 2e7
+
+
+def build(make_network, seeds):
+    """Make a network on the CPU and draw each member's weights from its seed."""
+    with torch.device("meta"):
+        network = make_network(len(seeds))
+    network.to_empty(device="cpu")
+    initialize(network, make_generators(seeds, "cpu", INITIALIZE))
+    return network
+
+
+def initialize(network, generators):
+    """Draw the parameters of every layer, member i from generator i."""
+    for layer in network.modules():
+        if hasattr(layer, "initialize"):
+            layer.initialize(generators)
+
+
+class GradientPhase:
+    """One optimizer, the loss it lowers, and the rows of each batch it is given.
+
+    Parameters
+    ----------
+    loss : callable
+        Maps rows ``(k, batch, features)`` to a dict of tensors ``(k,)``: the
+        objective to lower and the parts to record.
+    parameters : list of Parameter
+        Tensors to train. They are moved into one flat buffer, so that a step of
+        the optimizer is one kernel however many layers there are.
+    optimizer : callable
+        Makes a torch optimizer from a list of tensors.
+    share : callable, default=None
+        Maps the number of rows of a batch to the slice of them this phase uses.
+    objective : str, default="loss"
+        Which of the loss's parts to lower.
+    """
+
+    def __init__(self, loss, parameters, optimizer, share=None, objective="loss"):
+        self.loss = loss
+        self.share = share
+        self._objective = objective
+        self._flat = _flatten(parameters)
+        self._optimizer = optimizer([self._flat])
+
+    def step(self, x):
+        self._flat.grad.zero_()
+        parts = self.loss(x)
+        # Members share no parameter, so that the sum's gradient is each one's own.
+        parts[self._objective].sum().backward()
+        self._optimizer.step()
+        return parts
+
+
+def _flatten(parameters):
+    """Make parameters and their gradients views of one buffer, and return it."""
+    parameters = list(parameters)
+    flat = torch.nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+    flat.grad = torch.zeros_like(flat)
+    sizes = [p.numel() for p in parameters]
+    pieces = zip(flat.detach().split(sizes), flat.grad.split(sizes), strict=True)
+    for parameter, (data, grad) in zip(parameters, pieces, strict=True):
+        parameter.data = data.view_as(parameter)
+        parameter.grad = grad.view_as(parameter)
+    return flat
+
+
+def split_validation(seeds, n_rows, n_validation):
+    """Each member's own rows to train on and to hold out, ``(k, n)`` each."""
+    rows = _permutations(make_generators(seeds, "cpu", SPLIT), n_rows)
+    return rows[:, n_validation:], rows[:, :n_validation]
+
+
+def _permutations(generators, n):
+    return torch.stack([torch.randperm(n, generator=g) for g in generators])
+
+
+def train(
+    network,
+    phases,
+    X,
+    rows,
+    *,
+    seeds,
+    max_epochs,
+    batch_size,
+    first_epoch=0,
+    validation_rows=None,
+    validation_loss=None,
+    n_iter_no_change=None,
+    on_epoch=None,
+):
+    """Train all members of a network on rows that are already on its device.
+
+    Parameters
+    ----------
+    network : Module
+        Trained in place; left with each member's best weights where validation
+        rows are given, else with the last ones.
+    phases : list
+        Run in turn on every batch: objects with ``step(x) -> dict`` of ``(k,)``
+        losses, and ``share`` (see :class:`GradientPhase`).
+    X : Tensor of shape (n, features)
+    rows : LongTensor of shape (k, n_train)
+        Each member's training rows.
+    seeds : ndarray of shape (k,)
+    max_epochs, batch_size : int
+    first_epoch : int, default=0
+        Epochs already trained (warm start): continues with new random numbers.
+    validation_rows : LongTensor of shape (k, n_validation), default=None
+        Turns on early stopping.
+    validation_loss : callable, default=None
+        As the loss of a phase; only ``"loss"`` is used.
+    n_iter_no_change : int, default=None
+        Epochs without a better validation loss after which a member stops.
+    on_epoch : callable, default=None
+        Called with the epoch's number and losses; training stops if it returns
+        True.
+
+    Returns
+    -------
+    history : dict of list of float
+        Per epoch, the mean over the members that still train.
+    n_epochs : ndarray of shape (k,)
+        Epochs each member trained for.
+    stopped : ndarray of bool, shape (k,)
+        Members that stopped early.
+
+    Raises
+    ------
+    ValueError
+        When a loss is not finite.
+    """
+    device = X.device
+    for site, layer in zip(count(LAYER), network.modules(), strict=False):
+        if hasattr(layer, "seed"):
+            layer.seed(make_generators(seeds, device, site, first_epoch))
+    shuffle = make_generators(seeds, "cpu", SHUFFLE, first_epoch)
+    early = None
+    if validation_rows is not None:
+        early = _EarlyStopping(network, n_iter_no_change)
+    active = torch.ones(len(rows), dtype=torch.bool)
+    n_epochs = torch.zeros(len(rows), dtype=torch.long)
+    history = {}
+    work = 3 * batch_size * sum(p.numel() for p in network.parameters())
+    with limit_threads(device, work):
+        for epoch in range(first_epoch, first_epoch + max_epochs):
+            order = rows.gather(1, _permutations(shuffle, rows.shape[1]))
+            losses = _run_epoch(network, phases, X, order.to(device), batch_size)
+            if early is not None:
+                losses["validation_loss"] = _evaluate(
+                    network, validation_loss, X, validation_rows.to(device)
+                )
+            losses = {name: loss.cpu() for name, loss in losses.items()}
+            _check_finite(losses, active, epoch)
+            n_epochs += active
+            means = {name: loss[active].mean().item() for name, loss in losses.items()}
+            for name, value in means.items():
+                history.setdefault(name, []).append(value)
+            if early is not None:
+                active = early.update(losses["validation_loss"])
+            stop = on_epoch is not None and on_epoch(epoch, means)
+            if stop or not active.any():
+                break
+    if early is not None:
+        early.restore()
+    return history, n_epochs.numpy(), ~active.numpy()
+
+
+def _run_epoch(network, phases, X, order, batch_size):
+    """One pass over each member's rows; the epoch's mean losses, ``(k,)`` each."""
+    network.train()
+    totals, counts = {}, {}
+    for x in _gather(X, order, batch_size):
+        for phase in phases:
+            part = x if phase.share is None else x[:, phase.share(x.shape[1])]
+            if not part.shape[1]:
+                continue
+            for name, loss in phase.step(part).items():
+                total = totals.setdefault(name, X.new_zeros(len(order)))
+                total.add_(loss.detach(), alpha=part.shape[1])
+                counts[name] = counts.get(name, 0) + part.shape[1]
+    return {name: total / counts[name] for name, total in totals.items()}
+
+
+def _gather(X, order, batch_size):
+    """Yield batches ``(k, batch, features)``, gathered many steps at once."""
+    step_bytes = len(order) * batch_size * X[0].numel() * X.element_size()
+    steps = max(1, GATHER_BYTES // step_bytes)
+    for rows in order.split(steps * batch_size, dim=1):
+        yield from X[rows].split(batch_size, dim=1)
+
+
+@torch.no_grad()
+def _evaluate(network, loss, X, rows):
+    """Mean loss ``(k,)`` over each member's rows, without noise."""
+    network.eval()
+    total = X.new_zeros(len(rows))
+    chunk = max(1, GATHER_BYTES // (len(rows) * X[0].numel() * X.element_size()))
+    for x in _gather(X, rows, chunk):
+        total.add_(loss(x)["loss"], alpha=x.shape[1])
+    return total / rows.shape[1]
+
+
+@torch.no_grad()
+def mean_over_rows(network, function, X):
+    """Mean over all rows of ``function``: ``(k, n, ...)`` rows to ``(k, ...)``."""
+    network.eval()
+    total = 0
+    chunk = max(1, GATHER_BYTES // (network.members * X[0].numel() * X.element_size()))
+    for x in X.split(chunk):
+        total = total + function(x.expand(network.members, -1, -1)).sum(1)
+    return total / len(X)
+
+
+def _check_finite(losses, active, epoch):
+    for name, loss in losses.items():
+        bad = active & ~torch.isfinite(loss)
+        if bad.any():
+            member = int(bad.nonzero()[0])
+            raise ValueError(
+                f"Training diverged: {name} of network {member} became "
+                f"{loss[member].item()} in epoch {epoch + 1}. Lower learning_rate, "
+                "set standardize=True, or remove extreme values from X."
+            )
+
+
+class _EarlyStopping:
+    """Each member's best validation loss, and the tensors that reached it."""
+
+    def __init__(self, network, patience):
+        self._state = network.state_dict()
+        # Clones: the best weights must not follow the live ones.
+        self._best = {name: value.clone() for name, value in self._state.items()}
+        self._patience = patience
+        self._loss = None
+
+    def update(self, loss):
+        """Record a validation loss ``(k,)``; return which members go on."""
+        if self._loss is None:
+            self._loss = torch.full_like(loss, torch.inf)
+            self._waited = torch.zeros(len(loss), dtype=torch.long)
+        going = self._waited < self._patience
+        better = going & (loss < self._loss)
+        self._loss = torch.where(better, loss, self._loss)
+        self._waited = torch.where(better, 0, self._waited + going)
+        for name, value in self._state.items():
+            self._best[name][better] = value[better]
+        return self._waited < self._patience
+
+    def restore(self):
+        """Put the best tensors back into the network."""
+        for name, value in self._state.items():
+            value.copy_(self._best[name])
+
+
+@contextmanager
+def limit_threads(device, work):
+    """Use one thread where a step is too small to share, and undo it after."""
+    previous = torch.get_num_threads()
+    limit = device.type == "cpu" and work < SINGLE_THREAD_WORK
+    if limit:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if limit:
+            torch.set_num_threads(previous)

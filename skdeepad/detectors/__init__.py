@@ -1,0 +1,1 @@
+"""The deep detectors, one module each; use them as ``skdeepad.DASVDD``."""

@@ -1,0 +1,73 @@
+"""Autoencoder: the reconstruction error is the anomaly score."""
+
+from dataclasses import dataclass
+from numbers import Real
+from typing import ClassVar
+
+from sklearn.utils._param_validation import Interval
+
+from skdeepad._base import BaseAutoencoderDetector
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class AutoencoderDetector(BaseAutoencoderDetector):
+    """Autoencoder whose mean squared reconstruction error is the anomaly score.
+
+    The network is trained to give normal rows back through a narrow code; a row
+    it can't give back is an anomaly. Loss and score are the squared error,
+    averaged over the features ([1]_, eq. 1 and 3).
+
+    Parameters
+    ----------
+    noise_std : float, default={noise_std}
+        Standard deviation of normal noise added to the (scaled) rows in
+        training, while the target stays clean: a denoising autoencoder ([2]_).
+    {shared_parameters}
+    {decoder_parameters}
+
+    Attributes
+    ----------
+    {shared_attributes}
+
+    References
+    ----------
+    .. [1] Z. Patel, A. Rinaldi and V. Zehtab, *Investigating the Sensitivity of
+       Deep Anomaly Detection Methods to Hyperparameter Changes*.
+    .. [2] P. Vincent et al., *Extracting and Composing Robust Features with
+       Denoising Autoencoders*, ICML 2008.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad import AutoencoderDetector
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> detector = AutoencoderDetector(random_state=0, max_epochs=20).fit(X)
+    >>> detector.predict([[0, 0, 0], [9, -9, 9]])
+    array([ 1, -1])
+    """
+
+    noise_std: float = 0.0
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseAutoencoderDetector._parameter_constraints,
+        "noise_std": [Interval(Real, 0, None, closed="left")],
+    }
+
+    def _build_network(self, n_features, members):
+        from skdeepad._nn import GaussianNoise
+
+        network = super()._build_network(n_features, members)
+        if self.noise_std:
+            network.noise = GaussianNoise()
+        return network
+
+    def _loss(self, network, x):
+        noisy = network.noise(x, self.noise_std) if self.noise_std else x
+        error = (self._reconstruction(network, noisy) - x).square()
+        return {"loss": error.mean((1, 2))}
+
+    def _feature_errors(self, network, x):
+        return (self._reconstruction(network, x) - x).square() / x.shape[2]
+
+    def _anomaly_scores(self, network, x, X):
+        return self._feature_errors(network, x).sum(2)

@@ -1,0 +1,172 @@
+"""Variational autoencoder scored by the expected latent representation."""
+
+from dataclasses import dataclass
+from math import log, pi
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skdeepad._base import BaseAutoencoderDetector
+from skdeepad._random import row_normals
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class VAEDetector(BaseAutoencoderDetector):
+    """Variational autoencoder scored by its expected latent representation.
+
+    The encoder gives a normal posterior, mean and log standard deviation of the
+    code ([1]_, eq. 9 and 10); the decoder is trained on one sample of it (eq. 6,
+    12 and 18). A row's score is its evidence lower bound (ELBO), in which the
+    reconstruction term is taken at the posterior's mean (eq. 17 and 19) and not
+    at a sample.
+
+    Parameters
+    ----------
+    scoring : {"expected_latent", "sample", "multi_sample"}, \
+default="expected_latent"
+        Where the reconstruction term of the score is taken: at the posterior's
+        mean (eq. 14), at one sample, or averaged over ``n_samples`` samples
+        (eq. 6). A row's samples depend on ``random_state`` and on the row's own
+        values: they repeat from call to call, whatever rows stand beside it.
+    criterion : {"elbo", "reconstruction"}, default="{criterion}"
+        Score by the whole bound (eq. 17), or by its reconstruction term alone
+        (eq. 15).
+    n_samples : int, default=100
+        Samples of ``scoring="multi_sample"``.
+    beta : float, default={beta}
+        Weight of the Kullback-Leibler term in loss and score (eq. 18 and 19).
+    likelihood : {"gaussian", "bernoulli"}, default="gaussian"
+        log p(x|z): normal with unit variance around the reconstruction (in the
+        standardised scale), or independent Bernoulli for X in [0, 1] with
+        ``standardize=False``.
+    {shared_parameters}
+    {decoder_parameters}
+
+    Attributes
+    ----------
+    {shared_attributes}
+
+    Notes
+    -----
+    ``transform`` gives the posterior's mean. ``feature_errors`` gives minus the
+    log likelihood of each feature at the posterior's mean.
+
+    The paper does not name its likelihood. Unit variance makes the score
+    ``0.5 * sum((x - x_reconstructed) ** 2)``, a constant, and the
+    Kullback-Leibler term.
+
+    References
+    ----------
+    .. [1] *Anomaly Detection with Variational Autoencoders via Reconstruction
+       Error of the Expected Latent Representation* (ED-VAE), 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad import VAEDetector
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> detector = VAEDetector(random_state=0, max_epochs=20).fit(X)
+    >>> detector.predict([[0, 0, 0], [9, -9, 9]])
+    array([ 1, -1])
+    """
+
+    scoring: str = "expected_latent"
+    criterion: str = "elbo"
+    n_samples: int = 100
+    beta: float = 1.0
+    likelihood: str = "gaussian"
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseAutoencoderDetector._parameter_constraints,
+        "scoring": [StrOptions({"expected_latent", "sample", "multi_sample"})],
+        "criterion": [StrOptions({"elbo", "reconstruction"})],
+        "n_samples": [Interval(Integral, 1, None, closed="left")],
+        "beta": [Interval(Real, 0, None, closed="left")],
+        "likelihood": [StrOptions({"gaussian", "bernoulli"})],
+    }
+
+    _codes_per_latent: ClassVar[int] = 2
+
+    def _check_input(self, X):
+        super()._check_input(X)
+        if self.likelihood == "bernoulli":
+            if self.output_activation != "identity":
+                raise ValueError(
+                    "likelihood='bernoulli' squashes the output itself: leave "
+                    "output_activation='identity'."
+                )
+            self._check_unit_interval(X, "likelihood='bernoulli'")
+
+    def _build_network(self, n_features, members):
+        from skdeepad._nn import GaussianNoise
+
+        network = super()._build_network(n_features, members)
+        network.noise = GaussianNoise()
+        return network
+
+    def _posterior(self, network, x):
+        """Mean and log standard deviation of the code (eq. 10)."""
+        return network.encode(x).chunk(2, dim=2)
+
+    def _loss(self, network, x):
+        mean, log_std = self._posterior(network, x)
+        z = network.noise(mean, log_std.exp())  # eq. 12
+        reconstruction = -self._log_likelihood(network.decode(z), x).sum(2).mean(1)
+        kl = _kl_divergence(mean, log_std).mean(1)
+        return {
+            "loss": reconstruction + self.beta * kl,
+            "reconstruction": reconstruction,
+            "kl": kl,
+        }
+
+    def _log_likelihood(self, output, x):
+        """log p(x|z) of each feature, from the decoder's output."""
+        if self.likelihood == "bernoulli":
+            from torch.nn.functional import binary_cross_entropy_with_logits
+
+            return -binary_cross_entropy_with_logits(output, x, reduction="none")
+        return -0.5 * ((x - output).square() + log(2 * pi))
+
+    def _codes(self, network, x):
+        return self._posterior(network, x)[0]
+
+    def _reconstruction(self, network, x):
+        output = super()._reconstruction(network, x)
+        return output.sigmoid() if self.likelihood == "bernoulli" else output
+
+    def _feature_errors(self, network, x):
+        output = network.decode(self._codes(network, x))
+        return -self._log_likelihood(output, x)
+
+    def _anomaly_scores(self, network, x, X):
+        mean, log_std = self._posterior(network, x)
+        score = 0
+        samples = self._samples(mean, log_std, X)
+        for z in samples:
+            score = score - self._log_likelihood(network.decode(z), x).sum(2)
+        score = score / len(samples)
+        if self.criterion == "elbo":
+            score = score + self.beta * _kl_divergence(mean, log_std)
+        return score
+
+    def _samples(self, mean, log_std, X):
+        """Codes ``(members, n, latent_dim)`` at which to take the reconstruction."""
+        if self.scoring == "expected_latent":
+            return [mean]
+        n_samples = 1 if self.scoring == "sample" else self.n_samples
+        members, _, latent_dim = mean.shape
+        noise = row_normals(
+            np.asarray(X, dtype=np.float64),
+            self._noise_seed,
+            n_samples * members * latent_dim,
+        )
+        noise = mean.new_tensor(noise).view(-1, n_samples, members, latent_dim)
+        return [mean + log_std.exp() * e for e in noise.permute(1, 2, 0, 3)]
+
+
+def _kl_divergence(mean, log_std):
+    """KL(N(mean, std^2) || N(0, 1)) summed over the code's dimensions."""
+    kl = mean.square() + (2 * log_std).exp() - 2 * log_std - 1
+    return 0.5 * kl.sum(2)
