@@ -12,6 +12,8 @@ _PUBLIC = {
     "AutoencoderDetector": "skdeepad.detectors._autoencoder",
     "VAEDetector": "skdeepad.detectors._vae",
     "DASVDD": "skdeepad.detectors._dasvdd",
+    "KDEDetector": "skdeepad.baselines._kde",
+    "PCADetector": "skdeepad.baselines._pca",
 }
 
 __all__ = [*_PUBLIC, "__version__"]

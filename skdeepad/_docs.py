@@ -46,14 +46,7 @@ n_estimators : int, default={n_estimators}
 warm_start : bool, default=False
     Continue from the fitted networks for ``max_epochs`` more epochs at the
     next ``fit``, in the scale first learned, with a new optimizer.
-threshold : {"auto", "max_train", "quantile", "roc"}, float or object, \
-default="auto"
-    How ``offset_`` is chosen, see :mod:`skdeepad.thresholds`. "auto" is the
-    largest training error, or the quantile when ``contamination`` is a
-    number. A number is the largest anomaly score of a normal row. An object
-    has a method ``find_offset(scores, y)``.
-contamination : "auto" or float in (0, 0.5], default="auto"
-    Share of the training rows to flag, as in scikit-learn's detectors.
+{threshold_parameters}
 device : str, default="auto"
     "cpu", "cuda", "cuda:1"; "auto" is CUDA when there is a device. May be
     changed on a fitted detector.
@@ -61,6 +54,15 @@ random_state : int, RandomState instance or None, default=None
     Seeds weights, order of rows and noise. No global generator is used.
 verbose : bool or int, default=False
     Print a line an epoch.""",
+    "threshold_parameters": """\
+threshold : {"auto", "max_train", "quantile", "roc"}, float or object, \
+default="auto"
+    How ``offset_`` is chosen, see :mod:`skdeepad.thresholds`. "auto" is the
+    largest training error, or the quantile when ``contamination`` is a
+    number. A number is the largest anomaly score of a normal row. An object
+    has a method ``find_offset(scores, y)``.
+contamination : "auto" or float in (0, 0.5], default="auto"
+    Share of the training rows to flag, as in scikit-learn's detectors.""",
     "decoder_parameters": """\
 decoder_layer_sizes : int or tuple of int, default=None
     Units (or channels) of the decoder's hidden layers, in the order of

@@ -72,7 +72,9 @@ class Conv2d(Initialized):
     def __init__(self, members, in_channels, out_channels):
         super().__init__()
         self.fan_in = in_channels * 9
-        self.weight = nn.Parameter(torch.empty(members, out_channels, in_channels, 3, 3))
+        self.weight = nn.Parameter(
+            torch.empty(members, out_channels, in_channels, 3, 3)
+        )
         self.bias = nn.Parameter(torch.empty(members, out_channels))
 
     def forward(self, x):
@@ -105,7 +107,9 @@ class ConvTranspose2d(Initialized):
         # The expected number of inputs of an output pixel: a quarter of the 9 taps.
         self.fan_in = max(1, in_channels * 9 // 4)
         self.output_padding = tuple(1 - size % 2 for size in output_size)
-        self.weight = nn.Parameter(torch.empty(members, in_channels, out_channels, 3, 3))
+        self.weight = nn.Parameter(
+            torch.empty(members, in_channels, out_channels, 3, 3)
+        )
         self.bias = nn.Parameter(torch.empty(members, out_channels))
 
     def forward(self, x):

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from sklearn.utils._param_validation import Interval
 
-from skdeepad._base import BaseAutoencoderDetector
+from skdeepad._reconstruction import BaseAutoencoderDetector
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skdeepad._base import BaseAutoencoderDetector
 from skdeepad._random import member_seeds
+from skdeepad._reconstruction import BaseAutoencoderDetector
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

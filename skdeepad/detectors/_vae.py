@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._base import BaseAutoencoderDetector
 from skdeepad._random import row_normals
+from skdeepad._reconstruction import BaseAutoencoderDetector
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -122,7 +122,7 @@ default="expected_latent"
         }
 
     def _log_likelihood(self, output, x):
-        """log p(x|z) of each feature, from the decoder's output."""
+        """Log p(x|z) of each feature, from the decoder's output."""
         if self.likelihood == "bernoulli":
             from torch.nn.functional import binary_cross_entropy_with_logits
 

@@ -1,0 +1,477 @@
+"""What every deep detector shares: parameters, training, scoring and state."""
+
+import copy
+import warnings
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import gen_batches
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skdeepad._base import BaseDetector
+from skdeepad._random import member_seeds
+
+# Bytes that one chunk of rows may take in the widest place of a scoring pass.
+SCORE_BYTES = 2**24
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class BaseDeepDetector(
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseDetector,
+):
+    """Base class of the deep detectors.
+
+    A detector is a dataclass that adds its own parameters as fields and states
+    three things:
+
+    - ``_build_network(n_features, members)``: the torch module;
+    - ``_loss(network, x)``: a dict of ``(members,)`` losses of a batch, with the
+      key ``"loss"`` and its parts;
+    - ``_anomaly_scores(network, x)``: the paper's anomaly score, ``(members, n)``.
+
+    One that trains in other ways than by one loss and one optimizer overrides
+    ``_phases`` too; one that must look at the data first, ``_before_training``.
+
+    Class docstrings hold ``{shared_parameters}`` and ``{shared_attributes}``,
+    which are filled in here.
+    """
+
+    hidden_layer_sizes: Any = (64, 32)
+    latent_dim: int | None = None
+    architecture: str = "mlp"
+    image_shape: tuple[int, int, int] | None = None
+    activation: str = "relu"
+    batch_norm: bool = False
+    dropout: float = 0.0
+    standardize: bool = True
+    max_epochs: int = 100
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    early_stopping: bool = False
+    validation_fraction: float = 0.2
+    n_iter_no_change: int = 20
+    n_estimators: int = 1
+    warm_start: bool = False
+    device: str = "auto"
+    random_state: Any = None
+    verbose: int | bool = False
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseDetector._parameter_constraints,
+        "hidden_layer_sizes": [
+            "array-like",
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "latent_dim": [Interval(Integral, 1, None, closed="left"), None],
+        "architecture": [StrOptions({"mlp", "conv"})],
+        "image_shape": ["array-like", None],
+        "activation": [
+            StrOptions(
+                {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "identity"}
+            )
+        ],
+        "batch_norm": ["boolean"],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "standardize": ["boolean"],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "device": [str],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    # What a detector states.
+
+    def _build_network(self, n_features, members):
+        """The torch module of ``members`` networks; no weights drawn yet."""
+        raise NotImplementedError
+
+    def _loss(self, network, x):
+        """Losses of rows ``(members, batch, n_features)``: a dict of ``(members,)``."""
+        raise NotImplementedError
+
+    def _anomaly_scores(self, network, x, X):
+        """Anomaly score of rows ``x`` ``(members, n, n_features)``: ``(members, n)``.
+
+        ``X`` is the same rows as the user gave them, ``(n, n_features)``.
+        """
+        raise NotImplementedError
+
+    def _phases(self, network):
+        """Steps taken in turn on each batch; see :mod:`skdeepad._training`."""
+        from skdeepad._training import GradientPhase
+
+        loss = partial(self._loss, network)
+        return [GradientPhase(loss, network.parameters(), self._adam)]
+
+    def _before_training(self, network, x):
+        """Prepare a new network for rows ``x`` ``(n, n_features)``."""
+
+    # Fitting.
+
+    def _continues(self):
+        return self.warm_start and hasattr(self, "_state")
+
+    def _fit(self, X, set_threshold):
+        import torch
+
+        from skdeepad._training import build, split_validation, train
+
+        device = self._torch_device()
+        seeds = member_seeds(self.random_state, self.n_estimators)
+        self._noise_seed = int(seeds[0])
+        if self._continues():
+            self._check_same_shapes()
+            before, first_epoch = self.history_, self.n_iter_
+            network = self._network(torch.float32, device)
+            x = self._resident(X, device)
+        else:
+            before, first_epoch = {}, 0
+            scaler = StandardScaler(
+                with_mean=self.standardize, with_std=self.standardize
+            )
+            self.scaler_ = scaler.fit(X)
+            network = build(partial(self._build_network, X.shape[1]), seeds).to(device)
+            x = self._resident(X, device)
+            self._before_training(network, x)
+        rows, held_out = torch.arange(len(X)).expand(self.n_estimators, -1), None
+        if self.early_stopping:
+            rows, held_out = split_validation(seeds, len(X), self._n_validation(X))
+
+        def fitted_attributes():
+            """What a copy needs to work as if training had ended here."""
+            fitted = copy.copy(self)
+            fitted._set_state(network)
+            set_threshold(fitted)
+            return fitted.__dict__
+
+        with _EpochReports(self, X, fitted_attributes) as reports:
+            history, n_epochs, stopped = train(
+                network,
+                self._phases(network),
+                x,
+                rows,
+                seeds=seeds,
+                max_epochs=self.max_epochs,
+                batch_size=self.batch_size,
+                first_epoch=first_epoch,
+                validation_rows=held_out,
+                validation_loss=partial(self._loss, network),
+                n_iter_no_change=self.n_iter_no_change,
+                on_epoch=reports.epoch_end,
+            )
+        if self.early_stopping and not stopped.all():
+            warnings.warn(
+                f"{(~stopped).sum()} of {self.n_estimators} network(s) still improved "
+                f"on the held-out rows after max_epochs={self.max_epochs}: the best "
+                "weights so far are kept. Raise max_epochs.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        self.history_ = _append_history(before, history, first_epoch)
+        self.n_iter_ = first_epoch + int(n_epochs.max())
+        self.device_ = str(device)
+        self._set_state(network)
+
+    def _n_validation(self, X):
+        n_validation = int(np.ceil(self.validation_fraction * len(X)))
+        if n_validation >= len(X):
+            raise ValueError(
+                f"early_stopping=True holds out {n_validation} of {len(X)} normal "
+                f"row(s) (validation_fraction={self.validation_fraction}) and leaves "
+                "none to train on. Give more rows, or set early_stopping=False."
+            )
+        return n_validation
+
+    def _check_same_shapes(self):
+        """Refuse a warm start onto other networks than the fitted ones."""
+        import torch
+
+        with torch.device("meta"):
+            new = self._build_network(self.n_features_in_, self.n_estimators)
+        shapes = {name: tuple(value.shape) for name, value in new.state_dict().items()}
+        if shapes != {name: value.shape for name, value in self._state.items()}:
+            raise ValueError(
+                "warm_start=True continues the fitted networks, but the parameters "
+                "now describe networks of another shape. Set warm_start=False, or "
+                "undo the change of the architecture or of n_estimators."
+            )
+
+    def _adam(self, parameters):
+        import torch
+
+        return torch.optim.Adam(
+            parameters,
+            lr=float(self.learning_rate),
+            weight_decay=float(self.weight_decay),
+            fused=True,
+        )
+
+    def _torch_device(self):
+        """The device to run on, from the parameter ``device``."""
+        import torch
+
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(self.device)
+        except RuntimeError as error:
+            raise ValueError(
+                f"device={self.device!r} is not a torch device: use 'auto', 'cpu', "
+                "'cuda' or 'cuda:0'."
+            ) from error
+        if device.type == "cuda" and not torch.cuda.is_available():
+            raise ValueError(
+                f"device={self.device!r}, but torch finds no CUDA device here. Use "
+                "set_params(device='auto'): a fitted estimator scores on any device."
+            )
+        if device.type not in ("cpu", "cuda"):
+            raise ValueError(
+                f"device={self.device!r} is not supported: scores are computed in "
+                "float64, on 'cpu' or 'cuda'."
+            )
+        return device
+
+    # The fitted state: arrays, and the parameters that say how to read them.
+
+    def _set_state(self, network):
+        self._fitted_params = self.get_params(deep=False)
+        self._state = {
+            name: value.detach().cpu().numpy().copy()
+            for name, value in network.state_dict().items()
+        }
+        self._n_features_out = self.n_estimators * self._latent_size()
+
+    def _as_fitted(self):
+        """Copy of the estimator with the parameters it was fitted with, but its device."""
+        fitted = copy.copy(self)
+        fitted.__dict__.update(self._fitted_params | {"device": self.device})
+        return fitted
+
+    def _network(self, dtype, device):
+        """The fitted network, its weights a copy in the given type and place."""
+        import torch
+
+        fitted = self._as_fitted()
+        with torch.device("meta"):
+            network = fitted._build_network(self.n_features_in_, fitted.n_estimators)
+        state = {
+            name: torch.tensor(value, dtype=dtype, device=device)
+            for name, value in self._state.items()
+        }
+        network.load_state_dict(state, assign=True)
+        return network
+
+    def _scale(self, X):
+        """Rows in the scale the network was trained in, float64."""
+        X = np.asarray(X, dtype=np.float64)
+        if self.scaler_.with_mean:
+            X = (X - self.scaler_.mean_) / self.scaler_.scale_
+        return X
+
+    def _resident(self, X, device):
+        """Scaled training rows on the device, float32."""
+        import torch
+
+        return torch.as_tensor(self._scale(X), dtype=torch.float32, device=device)
+
+    def _unscale(self, X):
+        """Rows back in the scale of the input."""
+        if self.scaler_.with_mean:
+            X = X * self.scaler_.scale_ + self.scaler_.mean_
+        return X
+
+    def _map_rows(self, X, function):
+        """Apply ``function(fitted, network, x, X)`` to chunks of rows, in float64.
+
+        float64, since a float32 product depends on the shape of the batch, and a
+        score must not. ``x`` is ``(members, n, n_features)``; the function returns
+        a tensor ``(n, ...)``.
+        """
+        import torch
+
+        from skdeepad._training import limit_threads
+
+        device = self._torch_device()
+        fitted = self._as_fitted()
+        network = self._network(torch.float64, device).eval()
+        weights = [v for v in self._state.values() if v.ndim > 2]
+        members = fitted.n_estimators
+        # The widest a row becomes, in numbers: the largest layer of all members.
+        width = members * max([X.shape[1], *(max(v.shape[1:]) for v in weights)])
+        if fitted.architecture == "conv":
+            height_width = fitted.image_shape[1] * fitted.image_shape[2]
+            width = max(width, members * height_width * max(fitted._hidden_sizes()))
+        rows = max(1, SCORE_BYTES // (8 * width))
+        work = min(rows, len(X)) * sum(v.size for v in self._state.values())
+        outputs = []
+        with torch.inference_mode(), limit_threads(device, work):
+            for chunk in gen_batches(len(X), rows):
+                x = torch.as_tensor(self._scale(X[chunk]), device=device)
+                x = x.expand(members, -1, -1)
+                output = function(fitted, network, x, X[chunk])
+                outputs.append(output.cpu().numpy())
+        return np.concatenate(outputs)
+
+    # Using the fitted detector.
+
+    def _score_samples(self, X):
+        def score(fitted, network, x, X):
+            return fitted._anomaly_scores(network, x, X).mean(0)
+
+        return -_round_mantissa(self._map_rows(X, score))
+
+    def transform(self, X):
+        """Latent codes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_estimators * latent_dim), float64
+            The members' codes side by side.
+        """
+
+        def codes(fitted, network, x, X):
+            return fitted._codes(network, x).transpose(0, 1).flatten(1)
+
+        return self._map_rows(self._validate(X), codes)
+
+    def _codes(self, network, x):
+        """Latent codes ``(members, n, latent_dim)``."""
+        return network.encode(x)
+
+    # Architecture.
+
+    def _hidden_sizes(self):
+        """``hidden_layer_sizes`` as a tuple."""
+        return layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes)
+
+    def _latent_size(self):
+        """Width of the code."""
+        if self.latent_dim is not None:
+            return int(self.latent_dim)
+        sizes = self._hidden_sizes()
+        if not sizes:
+            raise ValueError(
+                "hidden_layer_sizes is empty and latent_dim is None: there is no "
+                "layer to hold the code. Set latent_dim."
+            )
+        return sizes[-1]
+
+    def _image_shape(self, n_features):
+        """``image_shape`` checked against the data, or None for an MLP."""
+        if self.architecture == "mlp":
+            if self.image_shape is not None:
+                raise ValueError(
+                    "image_shape is given but architecture='mlp' does not use it. "
+                    "Set architecture='conv', or image_shape=None."
+                )
+            return None
+        if self.image_shape is None or len(self.image_shape) != 3:
+            raise ValueError(
+                "architecture='conv' needs image_shape=(channels, height, width), "
+                f"got {self.image_shape!r}."
+            )
+        shape = tuple(int(size) for size in self.image_shape)
+        if min(shape) < 1 or np.prod(shape) != n_features:
+            raise ValueError(
+                f"image_shape={shape} holds {np.prod(shape)} values, but X has "
+                f"{n_features} features: channels * height * width must be equal "
+                "to the number of features."
+            )
+        return shape
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "_state")
+
+
+class _EpochReports:
+    """Tells scikit-learn's callbacks, and the user, how training goes.
+
+    The fit is the root task and each epoch a subtask of it.
+    """
+
+    def __init__(self, estimator, X, fitted_attributes):
+        self._estimator, self._X = estimator, X
+        self._fitted_attributes = fitted_attributes
+        self._epochs_left = estimator.max_epochs
+
+    def __enter__(self):
+        self._fit = self._estimator._init_callback_context(
+            max_subtasks=self._epochs_left
+        )
+        self._begin(self._fit)
+        self._begin_epoch()
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if kind is None:
+            self._end(self._fit)
+
+    def epoch_end(self, epoch, losses):
+        """Report an epoch; True asks training to stop."""
+        if self._estimator.verbose:
+            parts = ", ".join(f"{name}={value:.6g}" for name, value in losses.items())
+            print(f"[{type(self._estimator).__name__}] epoch {epoch + 1}: {parts}")
+        stop = self._end(self._epoch)
+        if self._epochs_left and not stop:
+            self._begin_epoch()
+        return stop
+
+    def _begin_epoch(self):
+        self._epochs_left -= 1
+        self._epoch = self._fit.subcontext(task_name="epoch")
+        self._begin(self._epoch)
+
+    def _begin(self, task):
+        task.call_on_fit_task_begin(estimator=self._estimator, X=self._X)
+
+    def _end(self, task):
+        return task.call_on_fit_task_end(
+            estimator=self._estimator,
+            X=self._X,
+            reconstruction_attributes=self._fitted_attributes,
+        )
+
+
+def layer_sizes(name, sizes):
+    """A parameter's value as a tuple of int; ValueError where it is none."""
+    sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+    if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+        raise ValueError(f"{name} must hold positive integers, got {sizes!r}.")
+    return tuple(int(size) for size in sizes)
+
+
+def _append_history(before, history, n_before):
+    """Per-epoch losses as arrays, those of earlier fits first."""
+    return {
+        name: np.concatenate([before.get(name, np.full(n_before, np.nan)), values])
+        for name, values in history.items()
+    }
+
+
+def _round_mantissa(scores, bits=24):
+    """Round to ``bits`` significant bits, which float64 rounding noise can't reach."""
+    mantissa, exponent = np.frexp(scores)
+    return np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits)

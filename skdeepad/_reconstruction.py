@@ -1,0 +1,129 @@
+"""What detectors that encode and decode rows share."""
+
+from dataclasses import dataclass
+from numbers import Integral
+from typing import Any, ClassVar
+
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skdeepad._deep import BaseDeepDetector, layer_sizes
+
+
+class ReconstructionMixin:
+    """What detectors with a decoder add; their network has ``encode``, ``decode``."""
+
+    def reconstruct(self, X):
+        """Rows as the network gives them back.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        X_reconstructed : ndarray of shape (n_samples, n_features), float64
+            In the scale of X; the members' mean.
+        """
+
+        def reconstruction(fitted, network, x, X):
+            return fitted._reconstruction(network, x).mean(0)
+
+        return self._unscale(self._map_rows(self._validate(X), reconstruction))
+
+    def feature_errors(self, X):
+        """What each feature adds to the anomaly score.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        errors : ndarray of shape (n_samples, n_features), float64
+            Their sum over the features is the part of the anomaly score that
+            the reconstruction makes; the members' mean.
+        """
+
+        def errors(fitted, network, x, X):
+            return fitted._feature_errors(network, x).mean(0)
+
+        return self._map_rows(self._validate(X), errors)
+
+    def _reconstruction(self, network, x):
+        """Reconstructions ``(members, n, n_features)``."""
+        return network.decode(self._codes(network, x))
+
+    def _feature_errors(self, network, x):
+        """Parts of the anomaly score ``(members, n, n_features)``."""
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class BaseAutoencoderDetector(ReconstructionMixin, BaseDeepDetector):
+    """Base class of the detectors built on an encoder and a mirrored decoder."""
+
+    decoder_layer_sizes: Any = None
+    output_activation: str = "identity"
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseDeepDetector._parameter_constraints,
+        "decoder_layer_sizes": [
+            "array-like",
+            Interval(Integral, 1, None, closed="left"),
+            None,
+        ],
+        "output_activation": [StrOptions({"identity", "sigmoid"})],
+    }
+
+    # Outputs of the encoder for each latent dimension.
+    _codes_per_latent: ClassVar[int] = 1
+
+    def _build_network(self, n_features, members):
+        from skdeepad._nn import Autoencoder
+
+        image_shape = self._image_shape(n_features)
+        hidden, latent = self._hidden_sizes(), self._latent_size()
+        code_size = latent * self._codes_per_latent
+        mirrored = hidden[::-1]
+        if self.latent_dim is None and image_shape is None:
+            mirrored = mirrored[1:]
+            if self._codes_per_latent == 1:
+                code_size = None
+            else:
+                hidden = hidden[:-1]
+        if image_shape is not None and not hidden:
+            raise ValueError("architecture='conv' needs hidden_layer_sizes, got none.")
+        decoder = mirrored
+        if self.decoder_layer_sizes is not None:
+            decoder = layer_sizes("decoder_layer_sizes", self.decoder_layer_sizes)
+        return Autoencoder(
+            members,
+            n_features,
+            hidden_layer_sizes=hidden,
+            decoder_layer_sizes=decoder,
+            code_size=code_size,
+            latent_dim=latent,
+            image_shape=image_shape,
+            activation=self.activation,
+            sigmoid_output=self.output_activation == "sigmoid",
+            batch_norm=self.batch_norm,
+            dropout=float(self.dropout),
+        )
+
+    def _check_input(self, X):
+        if self.output_activation == "sigmoid":
+            self._check_unit_interval(X, "output_activation='sigmoid'")
+
+    def _check_unit_interval(self, X, what):
+        """Refuse targets that an output in [0, 1] can not reach."""
+        if self.standardize:
+            raise ValueError(
+                f"{what} needs targets in [0, 1], which standardize=True does not "
+                "give. Set standardize=False and scale X to [0, 1]."
+            )
+        if X.min() < 0 or X.max() > 1:
+            raise ValueError(
+                f"{what} needs X in [0, 1], got values from {X.min():g} to "
+                f"{X.max():g}. Scale X first, for example with "
+                "MinMaxScaler(clip=True)."
+            )

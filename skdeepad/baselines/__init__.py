@@ -1,0 +1,1 @@
+"""Classical detectors over scikit-learn, with the same thresholds and labels."""

@@ -1,0 +1,90 @@
+"""Kernel density: minus the log density is the anomaly score."""
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KernelDensity
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skdeepad._base import BaseDetector
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class KDEDetector(BaseDetector):
+    """Gaussian kernel density; minus the log density is the anomaly score.
+
+    Parameters
+    ----------
+    bandwidth : "cv", "scott", "silverman" or float, default="cv"
+        Width of the kernel. "cv" takes, of ``bandwidths``, the one with the
+        largest held-out likelihood in ``cv``-fold cross-validation.
+    bandwidths : array-like of float, default=None
+        Candidates of ``bandwidth="cv"``. None takes ten from 0.1 to 10, evenly
+        spaced on a logarithmic scale and multiplied by the mean standard
+        deviation of the features.
+    cv : int, default=5
+        Folds of ``bandwidth="cv"``, in the order of the rows; as many as there
+        are rows where there are fewer.
+    {threshold_parameters}
+
+    Attributes
+    ----------
+    kde_ : KernelDensity
+        The fitted density, which holds the training rows.
+    bandwidth_ : float
+        The width in use.
+    offset_ : float
+        Threshold: ``decision_function`` is ``score_samples`` minus it.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X had names in ``fit``.
+
+    References
+    ----------
+    .. [1] E. Parzen, *On Estimation of a Probability Density Function and Mode*,
+       The Annals of Mathematical Statistics 33, 1962.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad import KDEDetector
+    >>> X = np.random.default_rng(0).normal(size=(100, 2))
+    >>> KDEDetector(contamination=0.1).fit(X).predict([[0, 0], [9, 9]])
+    array([ 1, -1])
+    """
+
+    bandwidth: str | float = "cv"
+    bandwidths: Any = None
+    cv: int = 5
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseDetector._parameter_constraints,
+        "bandwidth": [
+            StrOptions({"cv", "scott", "silverman"}),
+            Interval(Real, 0, None, closed="neither"),
+        ],
+        "bandwidths": ["array-like", None],
+        "cv": [Interval(Integral, 2, None, closed="left")],
+    }
+
+    def _fit(self, X, set_threshold):
+        if self.bandwidth == "cv" and len(X) > 1:
+            widths = self.bandwidths
+            if widths is None:
+                # One bandwidth for all features: in units of their mean spread.
+                widths = np.logspace(-1, 1, 10) * (X.std(axis=0).mean() or 1.0)
+            search = GridSearchCV(
+                KernelDensity(), {"bandwidth": widths}, cv=min(self.cv, len(X))
+            )
+            self.kde_ = search.fit(X).best_estimator_
+        else:
+            width = 1.0 if self.bandwidth == "cv" else self.bandwidth
+            self.kde_ = KernelDensity(bandwidth=width).fit(X)
+        self.bandwidth_ = float(self.kde_.bandwidth_)
+
+    def _score_samples(self, X):
+        return self.kde_.score_samples(X)

@@ -1,0 +1,115 @@
+"""Principal components: the reconstruction error is the anomaly score."""
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.decomposition import PCA
+from sklearn.utils._param_validation import Interval
+
+from skdeepad._base import BaseDetector
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetector):
+    """Principal components whose mean squared reconstruction error is the score.
+
+    The linear counterpart of :class:`skdeepad.AutoencoderDetector`.
+
+    Parameters
+    ----------
+    n_components : int or float, default=0.9
+        Components to keep; a float in (0, 1) keeps as many as explain that
+        share of the variance.
+    random_state : int, RandomState instance or None, default=None
+        Used where :class:`sklearn.decomposition.PCA` chooses a randomised solver.
+    {threshold_parameters}
+
+    Attributes
+    ----------
+    pca_ : PCA
+        The fitted components.
+    offset_ : float
+        Threshold: ``decision_function`` is ``score_samples`` minus it.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, where X had names in ``fit``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad import PCADetector
+    >>> X = np.outer(np.arange(10.0), [1, 2]) + [[0.1, 0], [0, 0.1]] * 5
+    >>> PCADetector(n_components=1).fit(X).predict([[5, 10], [10, 5]])
+    array([ 1, -1])
+    """
+
+    n_components: int | float = 0.9
+    random_state: Any = None
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseDetector._parameter_constraints,
+        "n_components": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Real, 0, 1, closed="neither"),
+        ],
+        "random_state": ["random_state"],
+    }
+
+    def _fit(self, X, set_threshold):
+        pca = PCA(n_components=self.n_components, random_state=self.random_state)
+        self.pca_ = pca.fit(X)
+
+    @property
+    def _n_features_out(self):
+        return self.pca_.n_components_
+
+    def _score_samples(self, X):
+        return -self._errors(X).sum(axis=1)
+
+    def _errors(self, X):
+        X = X.astype("float64", copy=False)
+        difference = self.pca_.inverse_transform(self.pca_.transform(X)) - X
+        return difference**2 / X.shape[1]
+
+    def transform(self, X):
+        """Coordinates along the components.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_components)
+        """
+        return self.pca_.transform(self._validate(X))
+
+    def reconstruct(self, X):
+        """Rows as the components give them back.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        X_reconstructed : ndarray of shape (n_samples, n_features)
+        """
+        X = self._validate(X)
+        return self.pca_.inverse_transform(self.pca_.transform(X))
+
+    def feature_errors(self, X):
+        """What each feature adds to the anomaly score.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        errors : ndarray of shape (n_samples, n_features)
+        """
+        return self._errors(self._validate(X))

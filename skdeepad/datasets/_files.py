@@ -1,0 +1,97 @@
+"""Finding, downloading and verifying data files."""
+
+import os
+import tempfile
+from pathlib import Path
+from urllib.request import urlopen
+
+
+def get_data_home(data_home=None):
+    """Folder in which data sets are looked for and kept.
+
+    Parameters
+    ----------
+    data_home : path-like, default=None
+        None takes the environment variable ``SKDEEPAD_DATA``, or else
+        ``~/skdeepad_data``.
+
+    Returns
+    -------
+    path : Path
+        The folder; it need not exist.
+
+    Examples
+    --------
+    >>> from skdeepad.datasets import get_data_home
+    >>> get_data_home("data").name
+    'data'
+    """
+    if data_home is None:
+        data_home = os.environ.get("SKDEEPAD_DATA", "~/skdeepad_data")
+    return Path(data_home).expanduser()
+
+
+def fetch_file(name, urls, digest, hasher, *, data_home, download_if_missing):
+    """Path of a verified file, downloaded first where it is missing.
+
+    Parameters
+    ----------
+    name : str
+        Path below the data folder.
+    urls : list of str
+        Places to download from, tried in turn.
+    digest : str
+        What ``hasher(content)`` must give.
+    hasher : callable
+    data_home, download_if_missing
+        See :func:`get_data_home` and the callers.
+
+    Returns
+    -------
+    path : Path
+    """
+    path = get_data_home(data_home) / name
+    if path.exists():
+        _verify(path.read_bytes(), digest, hasher, path)
+        return path
+    if not download_if_missing:
+        raise OSError(
+            f"{path} does not exist. Set SKDEEPAD_DATA or data_home to the folder "
+            "that holds it, or download_if_missing=True."
+        )
+    content = _download(urls, path)
+    _verify(content, digest, hasher, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A reader sees the whole file or none, whenever the writer stops.
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return path
+
+
+def _download(urls, path):
+    errors = []
+    for url in urls:
+        try:
+            with urlopen(url, timeout=60) as response:
+                return response.read()
+        except OSError as error:
+            errors.append(f"{url}: {error}")
+    raise OSError(
+        f"{path} does not exist and could not be downloaded ({'; '.join(errors)}). "
+        "Put the file there by hand, or set SKDEEPAD_DATA to a folder that has it."
+    )
+
+
+def _verify(content, digest, hasher, path):
+    found = hasher(content)
+    if found != digest:
+        raise ValueError(
+            f"{path.name} is not the published file: its checksum is {found} instead "
+            f"of {digest}. If {path} exists, delete it and try again."
+        )
