@@ -261,7 +261,7 @@ class BaseDeepDetector(
         self._n_features_out = self.n_estimators * self._latent_size()
 
     def _as_fitted(self):
-        """Copy of the estimator with the parameters it was fitted with, but its device."""
+        """Copy with the parameters it was fitted with, except the device."""
         fitted = copy.copy(self)
         fitted.__dict__.update(self._fitted_params | {"device": self.device})
         return fitted

@@ -14,23 +14,24 @@ FILES = (
     "t10k-images-idx3-ubyte.gz",
     "t10k-labels-idx1-ubyte.gz",
 )
+# Where to download from, and the SHA-256 of each file once unpacked.
 SOURCES = {
     "mnist": (
         "https://ossci-datasets.s3.amazonaws.com/mnist/",
         (
-            "0b367032e93c5d0cea0925647cfdb18614af8ee15f83e6f2fc2ad904a6835971",
-            "1787548bbe0bff1ec2ecdc0ef292b02df999e2d1a6002d27500982c652b17203",
-            "1a1a05eab793c14bb050b398624a11b0ffd1a2953baed553b1b9bd079e2a20be",
-            "b91679a0acfe4ba0e50a2437a903084cba1f5f92592b016a25a7dfd00455798b",
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
         ),
     ),
     "fashion-mnist": (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         (
-            "b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7",
-            "0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056",
-            "cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa",
-            "8d3605d196f4be44669e46906da9733c8131fef761fdbfec72c424d5222f1a05",
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         ),
     ),
 }
@@ -83,7 +84,7 @@ def _fetch(name, data_home, download_if_missing):
             f"{name}/{file}",
             [base + file],
             digest,
-            lambda content: hashlib.sha256(content).hexdigest(),
+            _content_digest,
             data_home=data_home,
             download_if_missing=download_if_missing,
         )
@@ -96,6 +97,14 @@ def _fetch(name, data_home, download_if_missing):
         y_test=y_test,
         image_shape=(1, 28, 28),
     )
+
+
+def _content_digest(content):
+    """SHA-256 of the unpacked file: mirrors differ in how they packed it."""
+    try:
+        return hashlib.sha256(gzip.decompress(content)).hexdigest()
+    except (EOFError, gzip.BadGzipFile):
+        return "that of a broken gzip file"
 
 
 def _read_idx(path):
