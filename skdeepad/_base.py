@@ -116,7 +116,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         self._check_input(X)
 
         def set_threshold(detector):
-            detector.offset_ = strategy.find_offset(detector._score_samples(X), y)
+            detector.offset_ = strategy.find_offset(detector._rounded_scores(X), y)
 
         self._fit(X if y is None else X[y == 1], set_threshold)
         set_threshold(self)
@@ -159,7 +159,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         else:
             strategy = make_threshold(threshold)
         y = self._labels(X, y, strategy)
-        self.offset_ = strategy.find_offset(self._score_samples(X), y)
+        self.offset_ = strategy.find_offset(self._rounded_scores(X), y)
         return self
 
     def _labels(self, X, y, strategy):
@@ -201,9 +201,20 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         Returns
         -------
         scores : ndarray of shape (n_samples,), float64
-            Higher is more normal.
+            Higher is more normal. Computed in float64 and rounded to 24
+            significant bits, so that a row's score does not depend on the rows
+            beside it.
         """
-        return self._score_samples(self._validate(X))
+        return self._rounded_scores(self._validate(X))
+
+    def _rounded_scores(self, X):
+        """Scores to 24 significant bits, out of reach of float64 rounding noise.
+
+        A product's last bits depend on the shape of the batch, and a score (a
+        training row's at the threshold above all) must not.
+        """
+        mantissa, exponent = np.frexp(self._score_samples(X))
+        return np.ldexp(np.rint(np.ldexp(mantissa, 24)), exponent - 24)
 
     def decision_function(self, X):
         """Score above the threshold: ``score_samples(X) - offset_``.

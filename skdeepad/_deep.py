@@ -171,7 +171,7 @@ class BaseDeepDetector(
                 rows,
                 seeds=seeds,
                 max_epochs=self.max_epochs,
-                batch_size=self.batch_size,
+                batch_size=int(self.batch_size),
                 first_epoch=first_epoch,
                 validation_rows=held_out,
                 validation_loss=partial(self._loss, network),
@@ -302,8 +302,8 @@ class BaseDeepDetector(
     def _map_rows(self, X, function):
         """Apply ``function(fitted, network, x, X)`` to chunks of rows, in float64.
 
-        float64, since a float32 product depends on the shape of the batch, and a
-        score must not. ``x`` is ``(members, n, n_features)``; the function returns
+        float64, so that rounding (see ``_rounded_scores``) hides how the rows were
+        chunked. ``x`` is ``(members, n, n_features)``; the function returns
         a tensor ``(n, ...)``.
         """
         import torch
@@ -337,7 +337,7 @@ class BaseDeepDetector(
         def score(fitted, network, x, X):
             return fitted._anomaly_scores(network, x, X).mean(0)
 
-        return -_round_mantissa(self._map_rows(X, score))
+        return -self._map_rows(X, score)
 
     def transform(self, X):
         """Latent codes.
@@ -469,9 +469,3 @@ def _append_history(before, history, n_before):
         name: np.concatenate([before.get(name, np.full(n_before, np.nan)), values])
         for name, values in history.items()
     }
-
-
-def _round_mantissa(scores, bits=24):
-    """Round to ``bits`` significant bits, which float64 rounding noise can't reach."""
-    mantissa, exponent = np.frexp(scores)
-    return np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits)

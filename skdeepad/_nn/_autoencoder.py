@@ -88,12 +88,13 @@ class Autoencoder(nn.Module):
         """``(k, n, latent_dim)`` to reconstructions ``(k, n, n_features)``."""
         return self.decoder(z)
 
-    def _hidden(self, layer, features):
+    def _hidden(self, make_layer, n_in, n_out, *args):
         """A layer with its normalisation, activation and dropout."""
         activation, batch_norm, dropout = self._block
-        block = [layer]
+        # Normalisation takes a bias away again: it would only drift.
+        block = [make_layer(self.members, n_in, n_out, *args, bias=not batch_norm)]
         if batch_norm:
-            block.append(BatchNorm(self.members, features))
+            block.append(BatchNorm(self.members, n_out))
         block.append(ACTIVATIONS[activation]())
         if dropout:
             block.append(Dropout(dropout))
@@ -102,7 +103,7 @@ class Autoencoder(nn.Module):
     def _mlp(self, n_inputs, sizes, n_outputs):
         layers = []
         for n_in, n_out in pairwise((n_inputs, *sizes)):
-            layers += self._hidden(Linear(self.members, n_in, n_out), n_out)
+            layers += self._hidden(Linear, n_in, n_out)
         if n_outputs is not None:
             layers.append(Linear(self.members, (n_inputs, *sizes)[-1], n_outputs))
         return layers
@@ -110,7 +111,7 @@ class Autoencoder(nn.Module):
     def _conv_encoder(self, image_shape, channels, code_size):
         layers = [nn.Unflatten(2, image_shape)]
         for c_in, c_out in pairwise((image_shape[0], *channels)):
-            layers += self._hidden(Conv2d(self.members, c_in, c_out), c_out)
+            layers += self._hidden(Conv2d, c_in, c_out)
         height, width = conv_sizes(image_shape[1:], len(channels))[-1]
         n_flat = channels[-1] * height * width
         return [
@@ -124,11 +125,10 @@ class Autoencoder(nn.Module):
         sizes = conv_sizes(image_shape[1:], len(channels))[::-1]
         first = (channels[0], *sizes[0])
         n_flat = channels[0] * sizes[0][0] * sizes[0][1]
-        layers = self._hidden(Linear(self.members, latent_dim, n_flat), n_flat)
+        layers = self._hidden(Linear, latent_dim, n_flat)
         layers.append(nn.Unflatten(2, first))
         for (c_in, c_out), size in zip(pairwise(channels), sizes[1:], strict=False):
-            layer = ConvTranspose2d(self.members, c_in, c_out, size)
-            layers += self._hidden(layer, c_out)
+            layers += self._hidden(ConvTranspose2d, c_in, c_out, size)
         last = ConvTranspose2d(self.members, channels[-1], image_shape[0], sizes[-1])
         return [*layers, last, nn.Flatten(2)]
 

@@ -40,13 +40,17 @@ class Linear(Initialized):
     bias : ``(k, 1, out_features)``
     """
 
-    def __init__(self, members, in_features, out_features):
+    def __init__(self, members, in_features, out_features, bias=True):
         super().__init__()
         self.fan_in = in_features
         self.weight = nn.Parameter(torch.empty(members, in_features, out_features))
-        self.bias = nn.Parameter(torch.empty(members, 1, out_features))
+        self.bias = (
+            nn.Parameter(torch.empty(members, 1, out_features)) if bias else None
+        )
 
     def forward(self, x):
+        if self.bias is None:
+            return torch.bmm(x, self.weight)
         return torch.baddbmm(self.bias, x, self.weight)
 
 
@@ -69,20 +73,20 @@ class Conv2d(Initialized):
     bias : ``(k, out_channels)``
     """
 
-    def __init__(self, members, in_channels, out_channels):
+    def __init__(self, members, in_channels, out_channels, bias=True):
         super().__init__()
         self.fan_in = in_channels * 9
         self.weight = nn.Parameter(
             torch.empty(members, out_channels, in_channels, 3, 3)
         )
-        self.bias = nn.Parameter(torch.empty(members, out_channels))
+        self.bias = nn.Parameter(torch.empty(members, out_channels)) if bias else None
 
     def forward(self, x):
         members = len(self.weight)
         y = F.conv2d(
             to_channels(x),
             self.weight.flatten(0, 1),
-            self.bias.flatten(),
+            None if self.bias is None else self.bias.flatten(),
             stride=2,
             padding=1,
             groups=members,
@@ -102,7 +106,7 @@ class ConvTranspose2d(Initialized):
     bias : ``(k, out_channels)``
     """
 
-    def __init__(self, members, in_channels, out_channels, output_size):
+    def __init__(self, members, in_channels, out_channels, output_size, bias=True):
         super().__init__()
         # The expected number of inputs of an output pixel: a quarter of the 9 taps.
         self.fan_in = max(1, in_channels * 9 // 4)
@@ -110,14 +114,14 @@ class ConvTranspose2d(Initialized):
         self.weight = nn.Parameter(
             torch.empty(members, in_channels, out_channels, 3, 3)
         )
-        self.bias = nn.Parameter(torch.empty(members, out_channels))
+        self.bias = nn.Parameter(torch.empty(members, out_channels)) if bias else None
 
     def forward(self, x):
         members = len(self.weight)
         y = F.conv_transpose2d(
             to_channels(x),
             self.weight.flatten(0, 1),
-            self.bias.flatten(),
+            None if self.bias is None else self.bias.flatten(),
             stride=2,
             padding=1,
             output_padding=self.output_padding,

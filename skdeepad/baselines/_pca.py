@@ -58,6 +58,10 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         "random_state": ["random_state"],
     }
 
+    def _check_input(self, X):
+        if len(X) < 2:
+            raise ValueError("PCADetector needs 2 rows or more, got n_samples = 1.")
+
     def _fit(self, X, set_threshold):
         pca = PCA(n_components=self.n_components, random_state=self.random_state)
         self.pca_ = pca.fit(X)

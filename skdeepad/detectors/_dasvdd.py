@@ -85,6 +85,8 @@ class DASVDD(BaseAutoencoderDetector):
     array([ 1, -1])
     """
 
+    # The paper's, and never quite zero: a ReLU code can be, where eq. 6 divides.
+    activation: str = "leaky_relu"
     gamma: str | float = "auto"
     n_gamma_init: int = 10
     kappa: float = 0.9

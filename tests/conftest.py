@@ -1,0 +1,35 @@
+"""Detectors and data that the tests share."""
+
+import numpy as np
+import pytest
+
+import skdeepad
+from skdeepad._base import BaseDetector
+from skdeepad._deep import BaseDeepDetector
+
+ALL = [
+    value
+    for value in (getattr(skdeepad, name) for name in skdeepad.__all__)
+    if isinstance(value, type) and issubclass(value, BaseDetector)
+]
+DEEP = [cls for cls in ALL if issubclass(cls, BaseDeepDetector)]
+
+
+def make(cls, **params):
+    """A detector that trains in a moment and repeats."""
+    names = cls().get_params()
+    quick = {"max_epochs": 5, "random_state": 0}
+    quick = {name: value for name, value in quick.items() if name in names}
+    return cls(**(quick | params))
+
+
+@pytest.fixture
+def problem():
+    """Correlated normal rows, and the same with a tenth of anomalies labelled -1."""
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(180, 2))
+    normal = codes @ rng.normal(size=(2, 6)) + 0.1 * rng.normal(size=(180, 6))
+    anomalies = 3 * rng.normal(size=(20, 6))
+    X = np.r_[normal, anomalies] * [1, 10, 0.1, 1, 5, 1] + [0, 100, 0, -1, 0, 0]
+    y = np.r_[np.ones(180, dtype=int), -np.ones(20, dtype=int)]
+    return X, y

@@ -1,0 +1,121 @@
+"""Each layer against the torch module of a single network."""
+
+import pytest
+import torch
+from torch import nn
+
+from skdeepad._nn import _layers as layers
+
+K, B = 3, 5
+
+
+def generators(n=K, seed=0):
+    return [torch.Generator().manual_seed(seed + i) for i in range(n)]
+
+
+def initialized(layer):
+    layer.initialize(generators())
+    return layer
+
+
+def test_linear_is_k_linear_layers():
+    layer = initialized(layers.Linear(K, 4, 6))
+    x = torch.randn(K, B, 4, generator=generators()[0])
+    for i, y in enumerate(layer(x)):
+        torch.testing.assert_close(
+            y, nn.functional.linear(x[i], layer.weight[i].T, layer.bias[i, 0])
+        )
+
+
+@pytest.mark.parametrize("size", [(7, 6), (1, 5)])
+def test_conv2d_is_k_convolutions(size):
+    layer = initialized(layers.Conv2d(K, 2, 4))
+    x = torch.randn(K, B, 2, *size, generator=generators()[0])
+    for i, y in enumerate(layer(x)):
+        expected = nn.functional.conv2d(
+            x[i], layer.weight[i], layer.bias[i], stride=2, padding=1
+        )
+        torch.testing.assert_close(y, expected)
+        assert y.shape[2:] == tuple((s + 1) // 2 for s in size)
+
+
+@pytest.mark.parametrize("size", [(7, 6), (1, 5)])
+def test_conv_transpose2d_undoes_the_halving(size):
+    layer = initialized(layers.ConvTranspose2d(K, 4, 2, size))
+    x = torch.randn(K, B, 4, *((s + 1) // 2 for s in size), generator=generators()[0])
+    for i, y in enumerate(layer(x)):
+        assert y.shape == (B, 2, *size)
+        expected = nn.functional.conv_transpose2d(
+            x[i],
+            layer.weight[i],
+            layer.bias[i],
+            stride=2,
+            padding=1,
+            output_padding=[1 - s % 2 for s in size],
+        )
+        torch.testing.assert_close(y, expected)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 3, 2)])
+def test_batch_norm_is_k_batch_norms(shape):
+    layer = initialized(layers.BatchNorm(K, 4))
+    make_reference = nn.BatchNorm1d if len(shape) == 1 else nn.BatchNorm2d
+    reference = [make_reference(4) for _ in range(K)]
+    for step in range(3):
+        x = 5 * torch.randn(K, B, *shape, generator=generators(1, step)[0]) + 2
+        for i, y in enumerate(layer(x)):
+            torch.testing.assert_close(y, reference[i](x[i]))
+    layer.eval()
+    for i, y in enumerate(layer(x)):
+        torch.testing.assert_close(y, reference[i].eval()(x[i]))
+
+
+def test_batch_norm_of_one_row_uses_running_statistics():
+    layer = initialized(layers.BatchNorm(K, 4))
+    x = torch.randn(K, 1, 4, generator=generators()[0])
+    torch.testing.assert_close(layer(x), x / (1 + layer.eps) ** 0.5)
+    assert layer.running_var.eq(1).all()
+
+
+def test_initialization_is_torchs_default():
+    layer = layers.Linear(2, 400, 300)
+    layer.initialize(generators(2))
+    bound = 400**-0.5
+    assert layer.weight.abs().max() <= bound
+    assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.02)
+    assert not torch.equal(layer.weight[0], layer.weight[1])
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    layer = layers.Dropout(0.25)
+    layer.seed(generators(2))
+    x = torch.ones(2, 100, 200)
+    y = layer(x)
+    assert (y == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
+    assert y.mean().item() == pytest.approx(1, abs=0.02)
+    assert not torch.equal(layer(x), y)
+    assert torch.equal(layer.eval()(x), x)
+
+
+def test_noise_is_a_members_own():
+    """A member's numbers are the same beside one other member and beside many."""
+    draws = []
+    for members in (2, 5):
+        layer = layers.GaussianNoise()
+        layer.seed(generators(members))
+        steps = [layer.noise_like(torch.zeros(members, rows, 3)) for rows in (9, 4, 9)]
+        draws.append([step[:2] for step in steps])
+    for few, many in zip(*draws, strict=True):
+        assert torch.equal(few, many)
+    noise = torch.cat([step.flatten() for step in draws[1]])
+    assert len(noise.unique()) == len(noise)
+
+
+def test_noise_is_standard_normal_and_only_in_training():
+    layer = layers.GaussianNoise()
+    layer.seed(generators(1))
+    mean = torch.full((1, 300, 300), 2.0)
+    y = layer(mean, 0.5)
+    assert y.mean().item() == pytest.approx(2, abs=0.01)
+    assert y.std().item() == pytest.approx(0.5, abs=0.01)
+    assert torch.equal(layer.eval()(mean, 0.5), mean)

@@ -1,0 +1,497 @@
+"""What must hold for every public detector: the contract, and known bug classes."""
+
+import inspect
+import io
+import pickle
+import random
+import re
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from tests.conftest import ALL, DEEP, make
+
+every = pytest.mark.parametrize("cls", ALL)
+every_deep = pytest.mark.parametrize("cls", DEEP)
+# These tests stop training before held-out rows stop improving.
+unconverged = pytest.mark.filterwarnings("ignore:.*still improved")
+
+
+@parametrize_with_checks([cls() for cls in ALL])
+def test_scikit_learn_contract(estimator, check):
+    check(estimator)
+
+
+@every
+def test_scores_have_the_right_sign_and_are_distinct(cls, problem):
+    X, y = problem
+    detector = make(cls).fit(X, y)
+    scores = detector.score_samples(X)
+    assert roc_auc_score(y, scores) > 0.8
+    assert len(np.unique(scores)) > 0.95 * len(X)
+    assert scores.dtype == np.float64
+
+
+@every
+def test_decision_function_is_score_minus_offset(cls, problem):
+    X, _ = problem
+    detector = make(cls).fit(X)
+    decision = detector.decision_function(X)
+    np.testing.assert_array_equal(
+        decision, detector.score_samples(X) - detector.offset_
+    )
+    np.testing.assert_array_equal(detector.predict(X), np.where(decision >= 0, 1, -1))
+
+
+@every
+def test_scores_repeat_and_do_not_depend_on_the_batch(cls, problem):
+    X, _ = problem
+    detector = make(cls).fit(X)
+    scores = detector.score_samples(X)
+    np.testing.assert_array_equal(detector.score_samples(X), scores)
+    np.testing.assert_array_equal(detector.score_samples(X[::-1])[::-1], scores)
+    one_by_one = np.concatenate([detector.score_samples(row[None]) for row in X])
+    np.testing.assert_array_equal(one_by_one, scores)
+
+
+@every
+def test_default_threshold_is_the_largest_training_error(cls, problem):
+    X, _ = problem
+    detector = make(cls).fit(X)
+    scores = detector.score_samples(X)
+    assert detector.offset_ == np.nextafter(scores.min(), np.inf)
+    assert (detector.predict(X) == -1).sum() == 1
+
+
+@every
+def test_contamination_flags_its_share(cls, problem):
+    X, _ = problem
+    labels = make(cls, contamination=0.05).fit_predict(X)
+    assert (labels == -1).sum() == 10
+
+
+@every
+def test_labels_train_on_normal_rows_only(cls, problem):
+    X, y = problem
+    labelled = make(cls).fit(X, y)
+    normal_only = make(cls).fit(X[y == 1])
+    np.testing.assert_allclose(
+        labelled.score_samples(X), normal_only.score_samples(X), rtol=1e-12
+    )
+    assert labelled.offset_ == pytest.approx(normal_only.offset_, rel=1e-12)
+
+
+@every
+def test_roc_threshold_uses_the_anomalies(cls, problem):
+    X, y = problem
+    detector = make(cls, threshold="roc").fit(X, y)
+    labels = detector.predict(X)
+    product = (labels[y == -1] == -1).mean() * (labels[y == 1] == 1).mean()
+    scores = detector.score_samples(X)
+    best = max(
+        (scores[y == -1] < cut).mean() * (scores[y == 1] >= cut).mean()
+        for cut in scores
+    )
+    assert product == pytest.approx(best)
+
+
+@every
+def test_fit_threshold_changes_the_offset_only(cls, problem):
+    X, y = problem
+    detector = make(cls).fit(X, y)
+    params, scores = detector.get_params(), detector.score_samples(X)
+    assert detector.fit_threshold(X, y, threshold="roc") is detector
+    roc = detector.offset_
+    detector.fit_threshold(X, threshold=1.5)
+    assert detector.offset_ == -1.5 != roc
+    detector.fit_threshold(X, y)
+    assert detector.offset_ == np.nextafter(scores[y == 1].min(), np.inf)
+    np.testing.assert_array_equal(detector.score_samples(X), scores)
+    assert detector.get_params() == params
+
+
+@every
+@pytest.mark.parametrize(
+    ("params", "y", "message"),
+    [
+        ({"threshold": "roc"}, None, "needs labels"),
+        ({"threshold": "roc"}, 0, r"must be \+1 \(normal\) and -1 \(anomaly\)"),
+        ({"threshold": "roc"}, 1, "needs both classes"),
+        ({}, -1, "no normal row"),
+        ({"threshold": "best"}, None, "is not known"),
+        ({"threshold": "max_train", "contamination": 0.1}, None, "no effect"),
+        ({"contamination": 0.7}, None, "contamination"),
+    ],
+)
+def test_bad_thresholds_and_labels_are_refused(cls, params, y, message, problem):
+    X, _ = problem
+    y = None if y is None else np.full(len(X), y)
+    with pytest.raises(ValueError, match=message):
+        make(cls, **params).fit(X, y)
+
+
+@every
+def test_failed_fit_leaves_the_fitted_detector_as_it_was(cls, problem):
+    X, y = problem
+    detector = make(cls).fit(X)
+    before, scores = dict(vars(detector)), detector.score_samples(X)
+    broken = X.copy()
+    broken[3, 2] = np.nan
+    for bad_X, bad_y in [(broken, None), (X[:, :3], -np.ones(len(X))), (X, y[:-1])]:
+        with pytest.raises(ValueError, match=r"."):
+            detector.fit(bad_X, bad_y)
+        assert dict(vars(detector)) == before
+    np.testing.assert_array_equal(detector.score_samples(X), scores)
+
+
+@every
+def test_y_that_is_no_label_vector_is_ignored(cls, problem):
+    X, y = problem
+    expected = make(cls).fit(X).score_samples(X)
+    np.testing.assert_array_equal(
+        make(cls).fit(X, np.arange(len(X))).score_samples(X), expected
+    )
+    with pytest.warns(UserWarning, match="holds 0 and 1 only"):
+        detector = make(cls).fit(X, (y == -1).astype(int))
+    np.testing.assert_array_equal(detector.score_samples(X), expected)
+
+
+@every
+def test_random_state_repeats_and_leaves_global_generators_alone(cls, problem):
+    import torch
+
+    X, _ = problem
+    states = [random.getstate(), np.random.get_state(), torch.get_rng_state()]
+    first = make(cls).fit(X).score_samples(X)
+    assert random.getstate() == states[0]
+    np.testing.assert_array_equal(np.random.get_state()[1], states[1][1])
+    assert torch.equal(torch.get_rng_state(), states[2])
+    np.random.seed(7)
+    torch.manual_seed(7)
+    np.testing.assert_array_equal(make(cls).fit(X).score_samples(X), first)
+    if "random_state" in cls().get_params():
+        state = np.random.RandomState(0)
+        by_state = make(cls, random_state=state).fit(X).score_samples(X)
+        np.testing.assert_array_equal(by_state, first)
+
+
+@every_deep
+def test_random_state_none_gives_another_network(cls, problem):
+    X, _ = problem
+    fits = [make(cls, random_state=None).fit(X).score_samples(X) for _ in range(2)]
+    assert not np.allclose(*fits)
+
+
+@every
+def test_unfitted_detector_says_so(cls, problem):
+    X, _ = problem
+    for method in ("score_samples", "decision_function", "predict", "fit_threshold"):
+        with pytest.raises(NotFittedError):
+            getattr(cls(), method)(X)
+
+
+@every
+def test_pickle_holds_no_torch_and_scores_the_same(cls, problem):
+    X, _ = problem
+    detector = make(cls).fit(X)
+    data = pickle.dumps(detector)
+    assert b"torch" not in data
+    np.testing.assert_array_equal(
+        pickle.loads(data).score_samples(X), detector.score_samples(X)
+    )
+
+
+@every_deep
+def test_state_holds_no_training_data(cls, problem):
+    X, _ = problem
+    small, large = (
+        len(pickle.dumps(make(cls).fit(np.tile(X, (n, 1))))) for n in (1, 5)
+    )
+    assert large - small < 1000
+
+
+@every
+def test_works_in_another_process(cls, problem):
+    X, _ = problem
+    detector = make(cls).fit(X)
+    (scores,) = joblib.Parallel(n_jobs=2)(
+        [joblib.delayed(type(detector).score_samples)(detector, X)]
+    )
+    np.testing.assert_allclose(scores, detector.score_samples(X), rtol=1e-12)
+
+
+@every
+def test_pipeline_grid_search_and_roc_auc(cls, problem):
+    X, y = problem
+    pipeline = make_pipeline(StandardScaler(), make(cls))
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    scores = cross_val_score(pipeline, X, y, scoring="roc_auc", cv=folds)
+    assert scores.min() > 0.7
+    grid = {f"{cls.__name__.lower()}__contamination": [0.05, 0.2]}
+    search = GridSearchCV(pipeline, grid, scoring="balanced_accuracy", cv=folds)
+    search.fit(X, y)
+    means = search.cv_results_["mean_test_score"]
+    assert means[0] != means[1]
+
+
+@every
+def test_data_frames_keep_their_names(cls, problem):
+    pd = pytest.importorskip("pandas")
+    X, _ = problem
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    detector = make(cls).fit(frame)
+    assert list(detector.feature_names_in_) == list("abcdef")
+    np.testing.assert_array_equal(
+        detector.score_samples(frame), make(cls).fit(X).score_samples(X)
+    )
+    with pytest.raises(ValueError, match="feature names"):
+        detector.predict(frame[list("fedcba")])
+    if hasattr(detector, "transform"):
+        codes = detector.set_output(transform="pandas").transform(frame)
+        assert list(codes.columns) == list(detector.get_feature_names_out())
+
+
+@every
+def test_clone_copies_parameters_only(cls, problem):
+    X, _ = problem
+    copy = clone(make(cls, contamination=0.2).fit(X))
+    assert copy.contamination == 0.2
+    assert not hasattr(copy, "offset_")
+
+
+@every
+def test_html_and_text_representation(cls):
+    assert cls.__name__ in repr(make(cls, contamination=0.25))
+    assert "contamination=0.25" in repr(make(cls, contamination=0.25))
+    assert cls.__name__ in make(cls)._repr_html_()
+
+
+@every
+def test_every_parameter_is_documented_once(cls):
+    section = cls.__doc__.split("Parameters\n----------")[1].split("Attributes\n---")[0]
+    documented = []
+    for line in section.splitlines():
+        if found := re.match(r"(\w[\w, ]*) : ", line):
+            documented += found[1].split(", ")
+    assert sorted(documented) == sorted(cls().get_params())
+    assert "{" not in re.sub(r"\{(\"|'|\w+=)[^}]*\}", "", cls.__doc__)
+    for name, value in cls().get_params().items():
+        line = next(x for x in section.splitlines() if x.startswith(f"{name} :"))
+        shown = f'"{value}"' if isinstance(value, str) else str(value)
+        assert line.endswith(f"default={shown}") or line.endswith("\\"), line
+
+
+@every
+def test_public_methods_are_documented(cls):
+    for name, method in inspect.getmembers(cls, inspect.isfunction):
+        if not name.startswith("_"):
+            assert inspect.getdoc(method), name
+
+
+@every
+def test_numpy_scalars_and_lists_are_accepted(cls, problem):
+    X, _ = problem
+    params = {"contamination": np.float32(0.1)}
+    if cls in DEEP:
+        params |= {"batch_size": np.int32(16), "hidden_layer_sizes": [np.int64(8), 4]}
+        params |= {"learning_rate": np.float32(1e-3), "batch_norm": np.True_}
+    make(cls, **params).fit(X.tolist()).predict(X.tolist())
+
+
+@every
+@pytest.mark.parametrize("n_rows", [1, 2, 3])
+def test_few_rows(cls, n_rows, problem):
+    X, _ = problem
+    if cls.__name__ == "PCADetector" and n_rows == 1:
+        pytest.skip("one row has no principal component: refused with an error")
+    detector = make(cls).fit(X[:n_rows])
+    assert np.isfinite(detector.decision_function(X)).all()
+
+
+# Parameter: another value, and what else to set in both cases. Every parameter of
+# every deep detector must be here: one that changes nothing does not belong there.
+EFFECTS = {
+    "hidden_layer_sizes": ((5,), {}),
+    "decoder_layer_sizes": ((7,), {}),
+    "latent_dim": (3, {}),
+    "activation": ("tanh", {}),
+    "output_activation": ("sigmoid", {"standardize": False}),
+    "batch_norm": (True, {}),
+    "dropout": (0.5, {}),
+    "noise_std": (0.5, {}),
+    "standardize": (False, {}),
+    "max_epochs": (7, {}),
+    "batch_size": (11, {}),
+    "learning_rate": (1e-2, {}),
+    "weight_decay": (0.1, {}),
+    "early_stopping": (True, {"n_iter_no_change": 1}),
+    "validation_fraction": (0.4, {"early_stopping": True, "n_iter_no_change": 1}),
+    "n_iter_no_change": (
+        1,
+        {"early_stopping": True, "learning_rate": 0.03, "max_epochs": 30},
+    ),
+    "n_estimators": (3, {}),
+    "random_state": (1, {}),
+    "gamma": (3.0, {}),
+    "n_gamma_init": (3, {}),
+    "kappa": (0.5, {}),
+    "center": ("mean", {}),
+    "center_learning_rate": (0.1, {}),
+    "center_decay": (1.0, {}),
+    "loss_reduction": (("sum", "mean"), {}),
+    "score_reduction": (("sum", "mean"), {}),
+    "scoring": ("sample", {}),
+    "criterion": (("elbo", "reconstruction"), {}),
+    "n_samples": (3, {"scoring": "multi_sample"}),
+    "beta": (0.3, {}),
+    "likelihood": ("bernoulli", {"standardize": False}),
+}
+# Tested elsewhere: what they change is not the scores of a first fit.
+ELSEWHERE = {
+    "architecture",
+    "image_shape",
+    "contamination",
+    "device",
+    "threshold",
+    "verbose",
+    "warm_start",
+}
+
+
+@unconverged
+@every_deep
+def test_every_parameter_has_an_effect(cls, problem):
+    X, _ = problem
+    X = (X - X.min(0)) / np.ptp(X, axis=0)
+    for name, default in cls().get_params().items():
+        if name in ELSEWHERE:
+            continue
+        value, context = EFFECTS[name]
+        if isinstance(value, tuple) and value[0] in ("sum", "elbo"):
+            value = value[1] if default == value[0] else value[0]
+        base = make(cls, **context).fit(X).score_samples(X)
+        other = make(cls, **(context | {name: value})).fit(X).score_samples(X)
+        assert not np.allclose(base, other, rtol=1e-4), name
+
+
+@every_deep
+def test_constructor_only_stores(cls):
+    sizes = [3, 2]
+    detector = cls(hidden_layer_sizes=sizes, device="nowhere", learning_rate=-1)
+    assert detector.hidden_layer_sizes is sizes
+    assert vars(detector).keys() == detector.get_params().keys()
+
+
+@every_deep
+def test_set_params_counts_from_the_next_fit(cls, problem):
+    X, _ = problem
+    detector = make(cls).fit(X)
+    scores = detector.score_samples(X)
+    detector.set_params(hidden_layer_sizes=(7,), latent_dim=3, n_estimators=2)
+    np.testing.assert_array_equal(detector.score_samples(X), scores)
+    detector.fit(X)
+    assert detector.transform(X).shape == (len(X), 6)
+
+
+@every_deep
+def test_standardize_is_a_standard_scaler_before(cls, problem):
+    X, _ = problem
+    inside = make(cls).fit(X)
+    Z = StandardScaler().fit_transform(X)
+    outside = make(cls, standardize=False).fit(Z)
+    np.testing.assert_allclose(
+        inside.score_samples(X), outside.score_samples(Z), rtol=1e-4
+    )
+    np.testing.assert_allclose(
+        StandardScaler().fit(X).transform(inside.reconstruct(X)),
+        outside.reconstruct(Z),
+        atol=1e-4,
+    )
+
+
+@every_deep
+def test_sigmoid_output_refuses_what_it_can_not_reach(cls, problem):
+    X, _ = problem
+    with pytest.raises(ValueError, match="standardize=False"):
+        make(cls, output_activation="sigmoid").fit(X)
+    with pytest.raises(ValueError, match=r"X in \[0, 1\]"):
+        make(cls, output_activation="sigmoid", standardize=False).fit(X)
+
+
+@every_deep
+def test_convolutional_networks(cls):
+    rng = np.random.default_rng(0)
+    X = rng.random((40, 2 * 7 * 5))
+    conv = {"architecture": "conv", "hidden_layer_sizes": (4, 6), "latent_dim": 3}
+    detector = make(cls, image_shape=(2, 7, 5), n_estimators=2, **conv).fit(X)
+    assert detector.reconstruct(X).shape == X.shape
+    assert detector.transform(X).shape == (40, 6)
+    deeper = make(cls, image_shape=(2, 7, 5), decoder_layer_sizes=(6, 4, 3), **conv)
+    assert deeper.fit(X).reconstruct(X).shape == X.shape
+    for shape in (None, (1, 7, 5), (7, 10), (0, 7, 5)):
+        with pytest.raises(ValueError, match="image_shape"):
+            make(cls, image_shape=shape, **conv).fit(X)
+    with pytest.raises(ValueError, match="does not use it"):
+        make(cls, image_shape=(2, 7, 5)).fit(X)
+
+
+@every_deep
+def test_feature_errors_make_up_the_reconstruction_score(cls, problem):
+    X, _ = problem
+    detector = make(cls, n_estimators=2).fit(X)
+    errors = detector.feature_errors(X)
+    assert errors.shape == X.shape
+    detector.set_params(random_state=0)
+    row = X[:1].copy()
+    row[0, 2] += 100 * X[:, 2].std()
+    assert detector.feature_errors(row)[0].argmax() == 2
+
+
+@unconverged
+@every_deep
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_members_train_as_if_alone(cls, batch_norm, problem):
+    X, _ = problem
+    params = {
+        "dropout": 0.3,
+        "batch_norm": batch_norm,
+        "early_stopping": True,
+        "n_iter_no_change": 2,
+        "learning_rate": 0.02,
+        "max_epochs": 8,
+        "contamination": 0.1,
+        "gamma": 0.5,
+    }
+    params = {name: v for name, v in params.items() if name in cls().get_params()}
+    alone = make(cls, **params).fit(X)
+    among = make(cls, n_estimators=5, **params).fit(X)
+    width = alone.transform(X).shape[1]
+    np.testing.assert_allclose(
+        among.transform(X)[:, :width], alone.transform(X), rtol=1e-3, atol=1e-4
+    )
+
+
+@every_deep
+def test_extreme_rows_are_anomalies(cls, problem):
+    X, _ = problem
+    detector = make(cls).fit(X)
+    assert (detector.predict(np.r_[X[:1] + 1e12, X[:1] - 1e6]) == -1).all()
+
+
+@every_deep
+def test_verbose_prints_a_line_an_epoch(cls, problem, capsys):
+    X, _ = problem
+    make(cls).fit(X)
+    assert capsys.readouterr().out == ""
+    make(cls, verbose=True).fit(X)
+    lines = io.StringIO(capsys.readouterr().out).readlines()
+    assert len(lines) == 5
+    assert lines[4].startswith(f"[{cls.__name__}] epoch 5: loss=")

@@ -1,0 +1,278 @@
+"""Training options that all deep detectors share."""
+
+import pickle
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from sklearn.callback import ProgressBar
+from sklearn.exceptions import ConvergenceWarning
+
+from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
+from tests.conftest import DEEP, make
+
+every_deep = pytest.mark.parametrize("cls", DEEP)
+
+
+@every_deep
+def test_history_has_a_value_an_epoch_and_falls(cls, problem):
+    X, _ = problem
+    detector = make(cls, max_epochs=12).fit(X)
+    assert detector.n_iter_ == 12
+    assert {len(losses) for losses in detector.history_.values()} == {12}
+    assert detector.history_["loss"][-1] < detector.history_["loss"][0]
+
+
+@every_deep
+def test_training_moves_every_tensor(cls, problem):
+    X, _ = problem
+    params = {"batch_norm": True, "gamma": 1.0}
+    params = {k: v for k, v in params.items() if k in cls().get_params()}
+    start = make(cls, max_epochs=1, learning_rate=1e-12, **params).fit(X)._state
+    end = make(cls, **params).fit(X)._state
+    for name in start:
+        if name != "gamma":
+            assert not np.allclose(start[name], end[name], atol=1e-6), name
+
+
+@every_deep
+def test_warm_start_goes_on(cls, problem):
+    X, _ = problem
+    detector = make(cls, warm_start=True).fit(X)
+    first = detector.history_["loss"]
+    detector.fit(X)
+    assert detector.n_iter_ == 10
+    np.testing.assert_array_equal(detector.history_["loss"][:5], first)
+    assert detector.history_["loss"][5] < first[0]
+    scores = detector.score_samples(X)
+    detector.set_params(hidden_layer_sizes=(3,))
+    with pytest.raises(ValueError, match="networks of another shape"):
+        detector.fit(X)
+    np.testing.assert_array_equal(detector.score_samples(X), scores)
+    with pytest.raises(ValueError, match="features"):
+        detector.fit(X[:, :4])
+
+
+def test_warm_start_keeps_the_scale_and_uses_new_random_numbers(problem):
+    X, _ = problem
+    detector = make(AutoencoderDetector, warm_start=True, noise_std=0.3).fit(X)
+    mean = detector.scaler_.mean_.copy()
+    detector.fit(X + 5)
+    np.testing.assert_array_equal(detector.scaler_.mean_, mean)
+    once = make(AutoencoderDetector, max_epochs=10, noise_std=0.3).fit(X)
+    again = make(AutoencoderDetector, warm_start=True, noise_std=0.3).fit(X).fit(X)
+    assert not np.allclose(once.history_["loss"][5:], again.history_["loss"][5:])
+
+
+@every_deep
+def test_early_stopping_keeps_the_best_epoch(cls, problem):
+    X, _ = problem
+    params = {"early_stopping": True, "n_iter_no_change": 3, "n_estimators": 2}
+    params |= {"max_epochs": 400, "learning_rate": 0.02}
+    detector = make(cls, **params).fit(X)
+    losses = detector.history_["validation_loss"]
+    assert detector.n_iter_ == len(losses) < 400
+    with pytest.warns(ConvergenceWarning, match="Raise max_epochs"):
+        make(cls, **(params | {"max_epochs": 2})).fit(X)
+    with pytest.raises(ValueError, match="none to train on"):
+        make(cls, **params).fit(X[:1])
+
+
+def test_early_stopping_restores_what_it_measured(problem):
+    """The kept weights give the best validation loss of the history."""
+    X, _ = problem
+    params = {"early_stopping": True, "n_iter_no_change": 2, "learning_rate": 0.05}
+    detector = make(AutoencoderDetector, max_epochs=300, **params).fit(X)
+    best = int(np.argmin(detector.history_["validation_loss"]))
+    assert best < detector.n_iter_ - 1
+    with pytest.warns(ConvergenceWarning):
+        shorter = make(AutoencoderDetector, max_epochs=best + 1, **params).fit(X)
+    np.testing.assert_allclose(
+        detector.score_samples(X), shorter.score_samples(X), rtol=1e-6
+    )
+
+
+@every_deep
+def test_diverging_fit_leaves_the_fitted_detector_as_it_was(cls, problem):
+    X, _ = problem
+    detector = make(cls).fit(X)
+    before = dict(vars(detector))
+    detector.set_params(learning_rate=1e30)
+    with pytest.raises(ValueError, match="Training diverged"):
+        detector.fit(X)
+    assert dict(vars(detector)) == before | {"learning_rate": 1e30}
+
+
+class Recorder:
+    """A callback that notes what it is told, and stops or raises where asked to."""
+
+    def __init__(self, stop_after=None, error=None):
+        self.stop_after, self.error, self.events = stop_after, error, []
+
+    def setup(self, estimator, context):
+        self.events.append("setup")
+
+    def on_fit_task_begin(self, estimator, context):
+        self.events.append(f"begin {context.task_name} {context.task_id}")
+
+    def on_fit_task_end(self, estimator, context, *, X, fitted_estimator):
+        self.events.append(f"end {context.task_name} {context.task_id}")
+        if context.task_name == "epoch":
+            self.scores = fitted_estimator.score_samples(X)
+            self.labels = fitted_estimator.predict(X)
+            if self.error is not None:
+                raise self.error
+        return context.task_id + 1 == self.stop_after
+
+    def teardown(self, estimator, context):
+        self.events.append("teardown")
+
+
+@every_deep
+def test_callbacks_see_each_epoch_and_can_stop(cls, problem):
+    X, _ = problem
+    recorder = Recorder(stop_after=2)
+    detector = make(cls).set_callbacks(recorder).fit(X)
+    assert recorder.events == [
+        "setup",
+        "begin fit 0",
+        "begin epoch 0",
+        "end epoch 0",
+        "begin epoch 1",
+        "end epoch 1",
+        "end fit 0",
+        "teardown",
+    ]
+    assert detector.n_iter_ == 2
+    np.testing.assert_array_equal(recorder.scores, detector.score_samples(X))
+    np.testing.assert_array_equal(recorder.labels, detector.predict(X))
+
+
+def test_callbacks_do_not_change_the_result(problem):
+    X, _ = problem
+    plain = make(DASVDD, dropout=0.2).fit(X)
+    watched = make(DASVDD, dropout=0.2).set_callbacks(Recorder()).fit(X)
+    np.testing.assert_array_equal(watched.score_samples(X), plain.score_samples(X))
+
+
+def test_progress_bar(problem, capsys):
+    pytest.importorskip("rich")
+    X, _ = problem
+    make(AutoencoderDetector).set_callbacks(ProgressBar()).fit(X)
+    assert "AutoencoderDetector" in capsys.readouterr().out
+
+
+@every_deep
+def test_interrupt_leaves_a_usable_previous_state(cls, problem):
+    X, _ = problem
+    detector = make(cls).fit(X)
+    before, scores = dict(vars(detector)), detector.score_samples(X)
+    recorder = Recorder(error=KeyboardInterrupt())
+    detector.set_callbacks(recorder)
+    with pytest.raises(KeyboardInterrupt):
+        detector.fit(X + 1)
+    assert recorder.events[-1] == "teardown"
+    detector.set_callbacks()
+    assert dict(vars(detector)) == before
+    np.testing.assert_array_equal(detector.score_samples(X), scores)
+
+
+def test_device_errors_say_what_to_do(problem):
+    X, _ = problem
+    with pytest.raises(ValueError, match="not a torch device"):
+        make(AutoencoderDetector, device="gpu0").fit(X)
+    with pytest.raises(ValueError, match="not supported"):
+        make(AutoencoderDetector, device="meta").fit(X)
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="finds no CUDA device"):
+            make(AutoencoderDetector, device="cuda").fit(X)
+    detector = make(AutoencoderDetector, device="cpu").fit(X)
+    assert detector.device_ == "cpu"
+
+
+def test_state_from_cuda_scores_on_a_cpu(problem):
+    """What a detector trained on CUDA holds: arrays, and the name of the device."""
+    X, _ = problem
+    detector = make(VAEDetector).fit(X)
+    scores = detector.score_samples(X)
+    detector.device_ = "cuda:0"
+    detector._fitted_params["device"] = "cuda"
+    loaded = pickle.loads(pickle.dumps(detector))
+    np.testing.assert_array_equal(loaded.score_samples(X), scores)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@every_deep
+def test_cuda_and_cpu_agree(cls, problem):
+    X, _ = problem
+    params = {"dropout": 0.0, "n_estimators": 2, "max_epochs": 2}
+    on_gpu = make(cls, device="cuda", **params).fit(X)
+    scores = on_gpu.score_samples(X)
+    on_gpu.set_params(device="cpu")
+    np.testing.assert_allclose(on_gpu.score_samples(X), scores, rtol=1e-6)
+
+
+def networked(cls):
+    """A detector whose network has every kind of layer, and where to put noise."""
+    detector = make(cls, hidden_layer_sizes=(8, 4), dropout=0.2, batch_norm=True)
+    if "gamma" in detector.get_params():
+        detector.set_params(gamma=0.5)
+    return detector
+
+
+@every_deep
+def test_scoring_places_every_tensor_on_the_device(cls):
+    """Fake CUDA tensors need no CUDA, and raise where they meet a CPU tensor."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    detector = networked(cls)
+    with FakeTensorMode(), torch.no_grad():
+        with torch.device("cuda"):
+            network = detector._build_network(6, 2).eval()
+        x = torch.empty(2, 32, 6, device="cuda")
+        assert detector._anomaly_scores(network, x, None).device.type == "cuda"
+        assert detector._feature_errors(network, x).device.type == "cuda"
+
+
+@every_deep
+def test_training_places_every_tensor_on_the_device(cls):
+    """Meta tensors stand for another device: they raise where they meet the CPU's."""
+    detector = networked(cls)
+    network = detector._build_network(6, 2).to("meta").train()
+    for layer in network.modules():
+        if hasattr(layer, "seed"):
+            layer.seed([None, None])
+            layer.draw = lambda member, generator: member.normal_()
+    x = torch.empty(2, 32, 6, device="meta")
+    for phase in detector._phases(network):
+        part = x if phase.share is None else x[:, phase.share(32)]
+        for name, loss in phase.step(part).items():
+            assert loss.device.type == "meta", name
+
+
+@every_deep
+def test_scoring_in_chunks_is_scoring_at_once(cls, problem, monkeypatch):
+    X, _ = problem
+    detector = make(cls, n_estimators=2).fit(X)
+    outputs = [m(X) for m in (detector.score_samples, detector.transform)]
+    monkeypatch.setattr("skdeepad._deep.SCORE_BYTES", 8 * 64 * 2 * 7)
+    np.testing.assert_array_equal(detector.score_samples(X), outputs[0])
+    np.testing.assert_allclose(
+        detector.transform(X), outputs[1], rtol=1e-12, atol=1e-14
+    )
+
+
+def test_import_and_construction_do_not_import_torch():
+    code = """
+        import sys
+        import skdeepad
+        assert "torch" not in sys.modules
+        assert "sklearn" not in sys.modules
+        from skdeepad import DASVDD
+        repr(DASVDD())
+        assert "torch" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)

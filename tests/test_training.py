@@ -1,0 +1,228 @@
+"""The training loop, on networks small enough to follow."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from skdeepad import AutoencoderDetector
+from skdeepad._random import make_generators, member_seeds
+from skdeepad._training import (
+    GradientPhase,
+    build,
+    limit_threads,
+    split_validation,
+    train,
+)
+from tests.conftest import make
+
+
+class Means(nn.Module):
+    """``k`` points that follow the mean of their rows."""
+
+    def __init__(self, members, start=0.0):
+        super().__init__()
+        self.members = members
+        self.point = nn.Parameter(torch.full((members, 1, 2), start))
+
+    def loss(self, x):
+        return {"loss": (x - self.point).square().sum(2).mean(1)}
+
+
+def run(network, X, rows=None, phases=None, **params):
+    seeds = np.arange(network.members)
+    if rows is None:
+        rows = torch.arange(len(X)).expand(network.members, -1)
+    if phases is None:
+        sgd = lambda p: torch.optim.SGD(p, lr=0.1)
+        phases = [GradientPhase(network.loss, network.parameters(), sgd)]
+    params = {"max_epochs": 3, "batch_size": 4} | params
+    return train(network, phases, X, rows, seeds=seeds, **params)
+
+
+def test_same_weights_as_a_plain_torch_loop():
+    """One member in one batch: 50 steps of a torch module with torch's own Adam."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 3)).astype(np.float32)
+    params = {"hidden_layer_sizes": (6, 2), "activation": "tanh", "standardize": False}
+    params |= {"batch_size": 40, "weight_decay": 0.01, "learning_rate": 0.01}
+    start = make(
+        AutoencoderDetector, max_epochs=1, **(params | {"learning_rate": 1e-12})
+    )
+    start = start.fit(X)._state
+    layers = []
+    for name in ("encoder.0", "encoder.2", "decoder.0", "decoder.2"):
+        weight = torch.tensor(start[f"{name}.weight"][0])
+        layer = nn.Linear(*weight.shape)
+        layer.weight.data, layer.bias.data = (
+            weight.T.clone(),
+            torch.tensor(start[f"{name}.bias"][0, 0]),
+        )
+        layers += [layer, nn.Tanh()]
+    network, x = nn.Sequential(*layers[:-1]), torch.tensor(X)
+    adam = torch.optim.Adam(network.parameters(), lr=0.01, weight_decay=0.01)
+    for _ in range(50):
+        adam.zero_grad()
+        loss = nn.functional.mse_loss(network(x), x)
+        loss.backward()
+        adam.step()
+    detector = make(AutoencoderDetector, max_epochs=50, **params).fit(X)
+    np.testing.assert_allclose(
+        detector.reconstruct(X), network(x).detach().numpy(), atol=2e-4
+    )
+    assert detector.history_["loss"][-1] == pytest.approx(loss.item(), rel=1e-3)
+
+
+def test_every_row_is_seen_once_an_epoch_in_another_order():
+    seen = []
+
+    class Spy:
+        share = None
+
+        def step(self, x):
+            seen.append(x[..., 0].clone())
+            return {"loss": torch.zeros(len(x))}
+
+    X = torch.arange(10.0).repeat(2, 1).T
+    run(Means(2), X, phases=[Spy()], max_epochs=2)
+    assert [x.shape[1] for x in seen] == [4, 4, 2] * 2
+    epochs = [torch.cat(seen[:3], 1), torch.cat(seen[3:], 1)]
+    for epoch in epochs:
+        for member in epoch:
+            assert torch.equal(member.sort().values, X[:, 0])
+    assert not torch.equal(epochs[0][0], epochs[1][0])
+    assert not torch.equal(epochs[0][0], epochs[0][1])
+
+
+def test_phases_take_turns_on_their_shares():
+    calls = []
+
+    class Spy:
+        def __init__(self, name, share):
+            self.name, self.share = name, share
+
+        def step(self, x):
+            calls.append((self.name, x.shape[1]))
+            return {self.name: torch.full((1,), float(x.shape[1]))}
+
+    first, rest = (lambda n: slice(0, 3)), (lambda n: slice(3, None))
+    phases = [Spy("a", first), Spy("b", rest)]
+    history, _, _ = run(Means(1), torch.zeros(7, 2), phases=phases, max_epochs=1)
+    # The last batch of three rows leaves none for the second phase.
+    assert calls == [("a", 3), ("b", 1), ("a", 3)]
+    assert history == {"a": [3.0], "b": [1.0]}
+
+
+def test_history_is_the_mean_over_rows():
+    X = torch.randn(10, 2, generator=torch.Generator().manual_seed(0))
+    sgd = lambda p: torch.optim.SGD(p, lr=0.0)
+    network = Means(1)
+    phases = [GradientPhase(network.loss, network.parameters(), sgd)]
+    history, n_epochs, stopped = run(network, X, phases=phases, max_epochs=2)
+    expected = X.square().sum(1).mean().item()
+    assert history["loss"] == pytest.approx([expected] * 2)
+    assert n_epochs.tolist() == [2]
+    assert not stopped.any()
+
+
+def test_early_stopping_restores_each_members_best_weights():
+    """Members walk away from their optimum; each goes back to its best point."""
+    network = Means(3)
+
+    class Walk:
+        share = None
+
+        def step(self, x):
+            with torch.no_grad():
+                network.point += torch.tensor([0.0, 1.0, -1.0]).view(3, 1, 1)
+            return {"loss": torch.zeros(3)}
+
+    X = torch.tensor([[4.0, 4.0], [4.0, 4.0]])
+    rows = torch.zeros(3, 1, dtype=torch.long)
+    history, n_epochs, stopped = run(
+        network,
+        X,
+        rows=rows,
+        phases=[Walk()],
+        max_epochs=20,
+        validation_rows=rows + 1,
+        validation_loss=network.loss,
+        n_iter_no_change=3,
+    )
+    # Member 1 passes 4 in epoch 4 and waits three more; the others never improve
+    # after epoch 1.
+    assert network.point[:, 0, 0].tolist() == [0.0, 4.0, -1.0]
+    assert n_epochs.tolist() == [4, 7, 4]
+    assert stopped.all()
+    assert len(history["validation_loss"]) == 7
+    assert history["validation_loss"][-1] == pytest.approx(2 * 3.0**2)
+
+
+def test_non_finite_loss_is_an_error():
+    network = Means(2)
+    sgd = lambda p: torch.optim.SGD(p, lr=1e30)
+    phases = [GradientPhase(network.loss, network.parameters(), sgd)]
+    with pytest.raises(ValueError, match=r"loss of network 0 became .* Lower learning"):
+        run(network, torch.ones(8, 2), phases=phases, max_epochs=50)
+
+
+def test_on_epoch_can_stop():
+    losses = []
+    history, n_epochs, _ = run(
+        Means(1),
+        torch.ones(8, 2),
+        max_epochs=9,
+        on_epoch=lambda epoch, means: losses.append(means["loss"]) or epoch == 3,
+    )
+    assert n_epochs.tolist() == [4]
+    assert history["loss"] == losses
+
+
+def test_optimizer_sees_one_flat_tensor():
+    network = build(lambda k: nn.ModuleList([Means(k), Means(k)]), np.arange(2))
+    tensors = []
+
+    def optimizer(parameters):
+        tensors.extend(parameters)
+        return torch.optim.SGD(parameters, lr=0.5)
+
+    network.requires_grad_(True)
+    for parameter in network.parameters():
+        parameter.data.fill_(1.0)
+    loss = lambda x: {"loss": sum(p.square().sum((1, 2)) for p in network.parameters())}
+    GradientPhase(loss, network.parameters(), optimizer).step(None)
+    assert [t.shape for t in tensors] == [(8,)]
+    assert all(p.eq(0).all() for p in network.parameters())
+
+
+def test_split_holds_out_each_members_own_rows():
+    rows, held_out = split_validation([1, 2, 3], 20, 5)
+    assert rows.shape == (3, 15)
+    for member, (a, b) in enumerate(zip(rows, held_out, strict=True)):
+        assert sorted(torch.cat([a, b]).tolist()) == list(range(20))
+        assert torch.equal(split_validation([member + 1], 20, 5)[1][0], b)
+    assert not torch.equal(held_out[0].sort()[0], held_out[1].sort()[0])
+
+
+def test_member_seeds_are_nested():
+    few, many = member_seeds(0, 3), member_seeds(0, 50)
+    assert few.tolist() == many[:3].tolist()
+    assert len(set(many.tolist())) == 50
+
+
+def test_generators_differ_by_seed_and_purpose():
+    draws = {
+        torch.rand(1, generator=g).item()
+        for purpose in ((0,), (1,), (1, 1))
+        for g in make_generators([3, 4], "cpu", *purpose)
+    }
+    assert len(draws) == 6
+
+
+def test_threads_are_limited_for_small_work_only_and_restored():
+    cpu, before = torch.device("cpu"), torch.get_num_threads()
+    with limit_threads(cpu, work=1):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == before
+    with limit_threads(cpu, work=1e12):
+        assert torch.get_num_threads() == before
