@@ -25,6 +25,7 @@ every_deep = pytest.mark.parametrize("cls", DEEP)
 unconverged = pytest.mark.filterwarnings("ignore:.*still improved")
 
 
+@pytest.mark.filterwarnings("ignore:y holds 0 and 1 only")
 @parametrize_with_checks([cls() for cls in ALL])
 def test_scikit_learn_contract(estimator, check):
     check(estimator)

@@ -1,0 +1,37 @@
+# make test       set up .venv and run the tests
+# make benchmark  set up .venv and compare the detectors on the embedded data
+# make speed      set up .venv and time the detectors against PyOD's
+# make check      lint, types and the packages that would be released
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
+
+.PHONY: test benchmark speed check clean
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+benchmark: .venv/dev
+	$(BIN)/python -m benchmarks.tabular --results benchmarks/results/local/tabular.csv
+
+speed: .venv/speed
+	$(BIN)/python -m benchmarks.speed
+
+check: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy skdeepad
+	$(BIN)/python -m build --outdir dist .
+
+.venv/dev: pyproject.toml setup.cfg constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) --editable ".[dev]"
+	touch $@
+
+.venv/speed: .venv/dev
+	$(PIP) --editable ".[speed]"
+	touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info

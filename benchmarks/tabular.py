@@ -1,0 +1,293 @@
+"""Compare detectors on tabular data: ``python -m benchmarks.tabular --help``.
+
+Protocol: of each set, a random half of the normal rows is for training (at most
+``--max-train-rows`` of them), the other half and all anomalies for testing.
+Detectors have their defaults, behind a ``StandardScaler`` in one pipeline. Seed s
+draws the split and is the detector's ``random_state``. Sets are averaged over seeds
+before they are compared. Nothing is tuned on the test rows.
+"""
+
+import argparse
+import hashlib
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+from sklearn.ensemble import IsolationForest
+from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.neighbors import LocalOutlierFactor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
+
+from benchmarks.plots import plot_heatmap, plot_ranks
+from benchmarks.results_file import ResultsFile, versions
+from skdeepad import (
+    DASVDD,
+    AutoencoderDetector,
+    KDEDetector,
+    PCADetector,
+    VAEDetector,
+)
+from skdeepad.datasets import (
+    fetch_adbench,
+    list_adbench,
+    load_digits,
+    load_wbc,
+    load_wine,
+)
+
+# Each makes a detector of a random_state; the pipeline has scaled the rows already.
+METHODS = {
+    "AutoencoderDetector": lambda s: AutoencoderDetector(
+        standardize=False, random_state=s
+    ),
+    "VAEDetector": lambda s: VAEDetector(standardize=False, random_state=s),
+    "DASVDD": lambda s: DASVDD(standardize=False, random_state=s),
+    "OneClassSVM": lambda s: OneClassSVM(),
+    "IsolationForest": lambda s: IsolationForest(random_state=s),
+    "KDE (5-fold)": lambda s: KDEDetector(),
+    "LocalOutlierFactor": lambda s: LocalOutlierFactor(novelty=True),
+    "PCA (90 %)": lambda s: PCADetector(random_state=s),
+}
+OURS = ("AutoencoderDetector", "VAEDetector", "DASVDD")
+
+EMBEDDED = {"wbc": load_wbc, "wine": load_wine} | {
+    f"digit {digit}": partial(load_digits, digit) for digit in range(10)
+}
+SUITES = {
+    "embedded": EMBEDDED,
+    "adbench": {name: partial(fetch_adbench, name) for name in list_adbench()},
+}
+
+KEY = ["dataset", "method", "seed", "max_train_rows", "params_id"]
+MEASURES = [
+    "n_train",
+    "n_test",
+    "n_features",
+    "anomaly_share",
+    "auroc",
+    "average_precision",
+    "fit_seconds",
+    "score_seconds",
+]
+COLUMNS = [*KEY, *MEASURES, *versions()]
+
+
+def split(X, y, seed, max_train_rows):
+    """Half of the normal rows (at most so many) to train, all the rest to test."""
+    rng = np.random.default_rng(seed)
+    normal = rng.permutation(np.flatnonzero(y == 1))
+    half = len(normal) // 2
+    test = np.r_[normal[half:], np.flatnonzero(y == -1)]
+    return X[normal[:half][:max_train_rows]], X[test], y[test]
+
+
+def params_id(method):
+    """Short name of a detector's parameters: results of other ones are not reused."""
+    params = sorted(METHODS[method](0).get_params().items())
+    return hashlib.sha256(repr(params).encode()).hexdigest()[:8]
+
+
+def run_unit(load, unit):
+    """Train and test one method on one split; a row of results."""
+    X, y = load(return_X_y=True)
+    train, test, labels = split(X, y, unit["seed"], unit["max_train_rows"])
+    detector = make_pipeline(StandardScaler(), METHODS[unit["method"]](unit["seed"]))
+    start = time.perf_counter()
+    detector.fit(train)
+    fitted = time.perf_counter()
+    scores = detector.decision_function(test)
+    scored = time.perf_counter()
+    anomalies = labels == -1
+    return (
+        unit
+        | versions()
+        | {
+            "n_train": len(train),
+            "n_test": len(test),
+            "n_features": X.shape[1],
+            "anomaly_share": round(anomalies.mean(), 6),
+            "auroc": round(roc_auc_score(anomalies, -scores), 6),
+            "average_precision": round(average_precision_score(anomalies, -scores), 6),
+            "fit_seconds": round(fitted - start, 4),
+            "score_seconds": round(scored - fitted, 4),
+        }
+    )
+
+
+def available(suite, names):
+    """Loaders of the sets to run; those that can't be had are named and left out."""
+    loaders = SUITES[suite].copy()
+    if names:
+        unknown = set(names) - set(loaders)
+        if unknown:
+            raise SystemExit(f"No such data set in {suite}: {sorted(unknown)}.")
+        loaders = {name: loaders[name] for name in names}
+    missing = {}
+    for name, load in list(loaders.items()):
+        try:
+            load(return_X_y=True)
+        except OSError as error:
+            missing[name] = error
+            del loaders[name]
+    if missing:
+        print(
+            f"{len(missing)} of {len(missing) + len(loaders)} data sets are neither "
+            f"on disk nor to be downloaded, and are left out: {', '.join(missing)}.\n"
+            f"The first says: {next(iter(missing.values()))}",
+            file=sys.stderr,
+        )
+    if not loaders:
+        raise SystemExit("No data set is left to run.")
+    return loaders
+
+
+def run(loaders, methods, seeds, max_train_rows, results, n_jobs):
+    """Run the units that the results file lacks, and append a row for each."""
+    units = [
+        {
+            "dataset": dataset,
+            "method": method,
+            "seed": seed,
+            "max_train_rows": max_train_rows,
+            "params_id": params_id(method),
+        }
+        for dataset in loaders
+        for seed in seeds
+        for method in methods
+    ]
+    todo = [unit for unit in units if not results.has(unit)]
+    parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+    calls = (joblib.delayed(run_unit)(loaders[u["dataset"]], u) for u in todo)
+    columns = (
+        "{task.description:<40}",
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns) as progress:
+        done = len(units) - len(todo)
+        task = progress.add_task("", total=len(units), completed=done)
+        for row in parallel(calls):
+            results.append(row)
+            progress.update(
+                task, advance=1, description=f"{row['dataset']}, {row['method']}"
+            )
+    return pd.DataFrame(
+        [row for row in results.rows if any(_is(row, unit) for unit in units)]
+    ).astype(dict.fromkeys(MEASURES, float))
+
+
+def _is(row, unit):
+    return all(row[name] == str(unit[name]) for name in KEY)
+
+
+def by_dataset(rows, measure):
+    """Mean over seeds: a row a data set, a column a method."""
+    table = rows.pivot_table(index="dataset", columns="method", values=measure)
+    datasets, methods = rows["dataset"].unique(), rows["method"].unique()
+    order = [name for name in METHODS if name in set(methods)]
+    return table.loc[sorted(datasets, key=_natural), order]
+
+
+def _natural(name):
+    """Sort 2_annthyroid before 10_cover."""
+    head = name.split("_")[0]
+    return (int(head), name) if head.isdigit() else (0, name)
+
+
+def summarize(rows):
+    """One row a method: means over the data sets, mean rank and wins by AUROC."""
+    auroc = by_dataset(rows, "auroc")
+    ranks = auroc.rank(axis=1, ascending=False)
+    summary = pd.DataFrame(
+        {
+            "AUROC": auroc.mean(),
+            "AP": by_dataset(rows, "average_precision").mean(),
+            "mean rank": ranks.mean(),
+            "wins": (ranks == 1).sum(),
+            "fit s": by_dataset(rows, "fit_seconds").mean(),
+            "score s": by_dataset(rows, "score_seconds").mean(),
+        }
+    )
+    return summary.sort_values("AUROC", ascending=False)
+
+
+def to_markdown(summary):
+    """The summary as an aligned table."""
+    formats = {"AUROC": ".3f", "AP": ".3f", "mean rank": ".2f", "wins": "d"}
+    lines = [["method", *summary.columns]]
+    for method, row in summary.iterrows():
+        values = [
+            format(int(v) if formats.get(c) == "d" else v, formats.get(c, ".3f"))
+            for c, v in row.items()
+        ]
+        lines.append([method, *values])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
+    lines.insert(1, rule)
+    return "\n".join(
+        "| "
+        + " | ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        + " |"
+        for line in lines
+    )
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.tabular",
+        description="Compare anomaly detectors on tabular data.",
+        epilog="ADBench is looked for in SKDEEPAD_DATA and downloaded if missing.",
+    )
+    parser.add_argument("--suite", choices=SUITES, default="embedded")
+    parser.add_argument("--datasets", nargs="+", metavar="NAME")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--max-train-rows", type=int, default=5000)
+    parser.add_argument("--n-jobs", type=int, default=1)
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="CSV file to append to; default benchmarks/results/tabular_SUITE.csv",
+    )
+    parser.add_argument("--no-plots", action="store_true")
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    """Run the benchmark, print the summary and draw the pictures."""
+    args = parse(arguments)
+    folder = Path(__file__).parent / "results"
+    path = args.results or folder / f"tabular_{args.suite}.csv"
+    results = ResultsFile(path, COLUMNS, KEY)
+    loaders = available(args.suite, args.datasets)
+    rows = run(
+        loaders, args.methods, args.seeds, args.max_train_rows, results, args.n_jobs
+    )
+    print(
+        f"\n{len(loaders)} data sets, {len(args.seeds)} seed(s), at most "
+        f"{args.max_train_rows} training rows; AUROC, AP (average precision) and "
+        "seconds are means over the sets.\n"
+    )
+    print(to_markdown(summarize(rows)))
+    print(f"\nRows: {path}")
+    if not args.no_plots:
+        auroc = by_dataset(rows, "auroc")
+        for plot, name in ((plot_ranks, "ranks"), (plot_heatmap, "auroc")):
+            picture = path.with_name(f"{path.stem}_{name}.png")
+            plot(auroc, highlight=OURS, path=picture)
+            print(f"Picture: {picture}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""
+Which digits are no eights?
+===========================
+
+Three deep detectors learn the digit 8 and meet all other digits. The pictures show
+the most anomalous test digits and what each network makes of them.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import train_test_split
+
+from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
+from skdeepad.datasets import load_digits
+
+# %%
+# Train on half of the eights; test on the others and on all other digits.
+
+X, y = load_digits(8, return_X_y=True)
+train, held_out = train_test_split(X[y == 1], test_size=0.5, random_state=0)
+X_test = np.r_[held_out, X[y == -1]]
+y_test = np.r_[np.ones(len(held_out)), -np.ones((y == -1).sum())]
+
+detectors = [AutoencoderDetector(), VAEDetector(), DASVDD()]
+fig, axes = plt.subplots(6, 8, figsize=(8, 6.6), layout="constrained")
+for detector, (top, bottom) in zip(detectors, axes.reshape(3, 2, 8), strict=True):
+    detector.set_params(random_state=0).fit(train)
+    scores = detector.score_samples(X_test)
+    auroc = roc_auc_score(y_test, scores)
+    print(f"{type(detector).__name__}: AUROC {auroc:.3f}")
+    # The four most normal digits, then the four most anomalous ones.
+    order = scores.argsort()
+    shown = X_test[np.r_[order[:-5:-1], order[3::-1]]]
+    for ax, image in zip(top, shown, strict=True):
+        ax.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
+    for ax, image in zip(bottom, detector.reconstruct(shown), strict=True):
+        ax.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
+    top[0].set_ylabel("input")
+    bottom[0].set_ylabel("output")
+    top[0].set_title(f"{type(detector).__name__}, AUROC {auroc:.3f}", loc="left")
+for ax in axes.flat:
+    ax.set(xticks=[], yticks=[])
+plt.show()

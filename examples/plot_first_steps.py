@@ -1,0 +1,64 @@
+"""
+First steps
+===========
+
+Train DASVDD on normal rows, choose a threshold in two ways, look at what went on in
+training and at which features make a row an anomaly.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import train_test_split
+
+from skdeepad import DASVDD
+from skdeepad.datasets import load_wbc
+
+# %%
+# Breast tumours: benign ones are normal (+1), malignant ones anomalies (-1). Half of
+# the rows are for training: the detector takes the normal ones of them.
+
+X, y = load_wbc(return_X_y=True)
+X_train, X_test, y_train, y_test = train_test_split(
+    X, y, test_size=0.5, stratify=y, random_state=0
+)
+detector = DASVDD(random_state=0).fit(X_train, y_train)
+print(f"AUROC {roc_auc_score(y_test, detector.score_samples(X_test)):.3f}")
+
+# %%
+# The default threshold is the largest training error: few false alarms, many misses.
+# A few labelled anomalies give a better one, without training again.
+
+
+def rates(name):
+    flagged = detector.predict(X_test) == -1
+    found, false = flagged[y_test == -1].mean(), flagged[y_test == 1].mean()
+    print(f"{name}: {found:.0%} of the anomalies found, {false:.0%} false alarms")
+
+
+rates("largest training error")
+detector.fit_threshold(X_train, y_train, threshold="roc")
+rates("ROC-optimal")
+
+# %%
+# The loss and its parts, the scores, and the features behind the worst row.
+
+fig, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.2), layout="constrained")
+for name in ("loss", "reconstruction", "distance"):
+    left.plot(detector.history_[name], label=name)
+left.set(title="Training", xlabel="epoch", yscale="log")
+left.legend(frameon=False)
+
+scores = -detector.score_samples(X_test)
+bins = np.geomspace(scores.min(), scores.max(), 30)
+for label, name in ((1, "benign"), (-1, "malignant")):
+    middle.hist(scores[y_test == label], bins, alpha=0.7, label=name)
+middle.axvline(-detector.offset_, color="k", linewidth=1, label="threshold")
+middle.set(title="Anomaly score", xscale="log", ylabel="tumours")
+middle.legend(frameon=False)
+
+errors = detector.feature_errors(X_test[[scores.argmax()]])[0]
+top = errors.argsort()[-6:]
+right.barh([load_wbc().feature_names[i] for i in top], errors[top], color="C3")
+right.set(title="What makes the worst row", xlabel="part of the score")
+plt.show()

@@ -1,0 +1,43 @@
+"""KDEDetector against SciPy and scikit-learn."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.model_selection import KFold
+from sklearn.neighbors import KernelDensity
+
+from skdeepad import KDEDetector
+
+
+def test_score_is_the_log_density():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    detector = KDEDetector(bandwidth=0.7).fit(X)
+    kernels = stats.multivariate_normal(cov=0.7**2 * np.eye(2))
+    density = np.mean([kernels.pdf(X - row) for row in X], axis=0)
+    np.testing.assert_allclose(detector.score_samples(X), np.log(density), rtol=1e-6)
+
+
+def test_cv_takes_the_bandwidth_with_the_largest_held_out_likelihood():
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    widths = [0.05, 0.4, 3.0]
+    held_out = [
+        sum(
+            KernelDensity(bandwidth=w).fit(X[train]).score(X[test])
+            for train, test in KFold(4).split(X)
+        )
+        for w in widths
+    ]
+    detector = KDEDetector(bandwidths=widths, cv=4).fit(X)
+    assert detector.bandwidth_ == widths[int(np.argmax(held_out))]
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_candidates_follow_the_scale_of_the_data(scale):
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    width = KDEDetector().fit(X).bandwidth_
+    assert KDEDetector().fit(scale * X).bandwidth_ == pytest.approx(scale * width)
+
+
+def test_named_bandwidths():
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    assert KDEDetector(bandwidth="scott").fit(X).bandwidth_ == 100 ** (-1 / 6)

@@ -1,0 +1,37 @@
+"""PCADetector against a singular value decomposition."""
+
+import numpy as np
+import pytest
+
+from skdeepad import PCADetector
+
+
+def test_score_is_the_mean_squared_residual(problem):
+    X, _ = problem
+    detector = PCADetector(n_components=2).fit(X)
+    centred = X - X.mean(axis=0)
+    _, _, components = np.linalg.svd(centred, full_matrices=False)
+    residual = centred - centred @ components[:2].T @ components[:2]
+    np.testing.assert_allclose(
+        -detector.score_samples(X), (residual**2).mean(axis=1), rtol=1e-6
+    )
+    np.testing.assert_allclose(detector.reconstruct(X), X - residual, rtol=1e-8)
+    np.testing.assert_allclose(
+        detector.feature_errors(X), residual**2 / X.shape[1], rtol=1e-5, atol=1e-12
+    )
+    assert detector.transform(X).shape == (len(X), 2)
+
+
+def test_share_of_variance(problem):
+    X, _ = problem
+    Z = (X - X.mean(axis=0)) / X.std(axis=0)
+    detector = PCADetector(n_components=0.8).fit(Z)
+    shares = np.linalg.svd(Z, compute_uv=False) ** 2
+    needed = 1 + int(np.argmax(shares.cumsum() / shares.sum() > 0.8))
+    assert detector.transform(Z).shape[1] == needed
+
+
+def test_one_row_is_refused(problem):
+    X, _ = problem
+    with pytest.raises(ValueError, match="2 rows or more"):
+        PCADetector().fit(X[:1])

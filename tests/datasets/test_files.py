@@ -1,0 +1,115 @@
+"""Files are found, downloaded whole, and verified."""
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from skdeepad.datasets import (
+    _adbench,
+    _images,
+    fetch_adbench,
+    fetch_mnist,
+    get_data_home,
+    list_adbench,
+)
+
+
+def test_data_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("SKDEEPAD_DATA", str(tmp_path))
+    assert get_data_home() == tmp_path
+    assert get_data_home("~/x") == Path.home() / "x"
+    monkeypatch.delenv("SKDEEPAD_DATA")
+    assert get_data_home() == Path.home() / "skdeepad_data"
+
+
+def test_list_adbench_has_all_47_sets():
+    names = list_adbench()
+    assert len(names) == len(set(names)) == 47
+    assert [int(name.split("_")[0]) for name in names] == list(range(1, 48))
+
+
+def test_git_blob_id():
+    # What `printf hello | git hash-object --stdin` prints.
+    assert _adbench.git_blob_id(b"hello") == "b6fc4c620b67d95f953a5c1c1230aaab5db5a1b0"
+
+
+@pytest.fixture
+def published(monkeypatch, tmp_path):
+    """A small set, published by a file URL in ADBench's place."""
+    source = tmp_path / "source.npz"
+    np.savez(source, X=np.arange(6, dtype=np.int16).reshape(3, 2), y=[[0], [1], [0]])
+    monkeypatch.setattr(_adbench, "URL", source.as_uri())
+    blob = _adbench.git_blob_id(source.read_bytes())
+    monkeypatch.setitem(_adbench.BLOB_IDS, "6_cardio", blob)
+    return source
+
+
+def test_fetch_downloads_once(published, tmp_path):
+    home = tmp_path / "home"
+    X, y = fetch_adbench("cardio", data_home=home, return_X_y=True)
+    assert X.dtype == np.float64
+    assert y.tolist() == [1, -1, 1]
+    assert [p.name for p in (home / "adbench").iterdir()] == ["6_cardio.npz"]
+    published.unlink()
+    bunch = fetch_adbench("6_cardio", data_home=home)
+    np.testing.assert_array_equal(bunch.data, X)
+    assert bunch.name == "6_cardio"
+
+
+def test_another_file_is_refused_and_not_kept(published, tmp_path):
+    published.write_bytes(published.read_bytes() + b"x")
+    with pytest.raises(ValueError, match="not the published file"):
+        fetch_adbench("cardio", data_home=tmp_path / "home")
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_broken_file_on_disk_is_refused(published, tmp_path):
+    path = tmp_path / "home" / "adbench" / "6_cardio.npz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"half")
+    with pytest.raises(ValueError, match="delete it and try again"):
+        fetch_adbench("cardio", data_home=tmp_path / "home")
+
+
+def test_a_failed_write_leaves_nothing(published, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="no space"):
+        fetch_adbench("cardio", data_home=tmp_path / "home")
+    assert list((tmp_path / "home" / "adbench").iterdir()) == []
+
+
+def test_missing_files_say_where_to_put_them(published, tmp_path):
+    with pytest.raises(OSError, match=r"does not exist\. Set SKDEEPAD_DATA"):
+        fetch_adbench("cardio", data_home=tmp_path, download_if_missing=False)
+    published.unlink()
+    with pytest.raises(OSError, match="could not be downloaded"):
+        fetch_adbench("cardio", data_home=tmp_path)
+    with pytest.raises(ValueError, match="no ADBench data set"):
+        fetch_adbench("iris")
+
+
+def test_mnist_is_read_from_idx_files(monkeypatch, tmp_path):
+    def idx(array):
+        header = bytes([0, 0, 8, array.ndim])
+        sizes = np.array(array.shape, dtype=">u4").tobytes()
+        return gzip.compress(header + sizes + array.tobytes())
+
+    images = np.arange(2 * 784, dtype=np.int64).reshape(2, 28, 28).astype(np.uint8)
+    labels = np.array([7, 3], dtype=np.uint8)
+    (tmp_path / "mnist").mkdir()
+    digests = []
+    for name, array in zip(_images.FILES, [images, labels] * 2, strict=True):
+        (tmp_path / "mnist" / name).write_bytes(idx(array))
+        digests.append(_images._content_digest(idx(array)))
+    monkeypatch.setitem(_images.SOURCES, "mnist", ("nowhere", tuple(digests)))
+    data = fetch_mnist(data_home=tmp_path)
+    np.testing.assert_allclose(data.X_test * 255, images.reshape(2, 784), rtol=1e-6)
+    assert data.y_train.tolist() == [7, 3]
+    (tmp_path / "mnist" / _images.FILES[0]).write_bytes(b"half")
+    with pytest.raises(ValueError, match="not the published file"):
+        fetch_mnist(data_home=tmp_path)

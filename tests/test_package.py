@@ -1,0 +1,43 @@
+"""The package as a user meets it: names, README, examples, benchmark."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+import skdeepad
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_public_names_are_there():
+    for name in skdeepad.__all__:
+        assert getattr(skdeepad, name) is not None
+        assert name in dir(skdeepad)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        skdeepad.Nothing  # noqa: B018
+
+
+def test_readme_code_runs(capsys):
+    text = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+
+
+def test_readme_names_every_detector():
+    text = (ROOT / "README.md").read_text()
+    for name in skdeepad.__all__:
+        if not name.startswith("__"):
+            assert f"`{name}`" in text, name
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem
+)
+def test_examples_run(path, monkeypatch, capsys):
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    runpy.run_path(str(path))
+    assert "AUROC" in capsys.readouterr().out
