@@ -13,7 +13,7 @@ from rich.progress import Progress
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from benchmarks.results_file import ResultsFile, versions
+from benchmarks.results_file import ResultsFile, params_id, versions
 from skdeepad import DASVDD, AutoencoderDetector, PCADetector, VAEDetector
 from skdeepad.datasets import fetch_fashion_mnist, fetch_mnist
 
@@ -79,7 +79,7 @@ METHODS = {
     "IsolationForest": lambda n, s: IsolationForest(random_state=s),
 }
 DATA = {"mnist": fetch_mnist, "fashion-mnist": fetch_fashion_mnist}
-KEY = ["data", "normal_class", "method", "epochs", "seed"]
+KEY = ["data", "normal_class", "method", "epochs", "seed", "params_id"]
 COLUMNS = [*KEY, "n_train", "auroc", "average_precision", "gamma"]
 COLUMNS += ["fit_seconds", "score_seconds", *versions()]
 
@@ -131,7 +131,7 @@ def main(arguments=None):
         parser.error(f"no method begins with {args.methods}: there are {list(METHODS)}")
     units = [
         {"data": args.data, "normal_class": d, "method": m, "epochs": args.epochs}
-        | {"seed": s}
+        | {"seed": s, "params_id": params_id(METHODS[m](0, 0))}
         for s in args.seeds
         for d in args.digits
         for m in methods

@@ -1,6 +1,7 @@
 """A CSV file that grows by a row a finished unit, so that a stopped run resumes."""
 
 import csv
+import hashlib
 import os
 import platform
 from importlib.metadata import version
@@ -11,6 +12,12 @@ def versions():
     """Versions that a result depends on."""
     packages = ("numpy", "scikit-learn", "torch", "skdeepad")
     return {"python": platform.python_version()} | {p: version(p) for p in packages}
+
+
+def params_id(detector):
+    """Short name of a detector's parameters: results of other ones are not reused."""
+    params = sorted(detector.get_params().items())
+    return hashlib.sha256(repr(params).encode()).hexdigest()[:8]
 
 
 class ResultsFile:

@@ -12,6 +12,7 @@ with fused Adam, nothing else.
 import argparse
 import time
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,7 @@ def measure(X, rounds, results):
                         "round": number,
                         "step_microseconds": round(cost, 1),
                         "threads": torch.get_num_threads(),
-                        "pyod": "3.6.7",
+                        "pyod": version("pyod"),
                     }
                 )
                 progress.advance(task)

@@ -8,7 +8,6 @@ before they are compared. Nothing is tuned on the test rows.
 """
 
 import argparse
-import hashlib
 import sys
 import time
 from functools import partial
@@ -26,7 +25,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
 from benchmarks.plots import plot_heatmap, plot_ranks
-from benchmarks.results_file import ResultsFile, versions
+from benchmarks.results_file import ResultsFile, params_id, versions
 from skdeepad import (
     DASVDD,
     AutoencoderDetector,
@@ -76,7 +75,7 @@ MEASURES = [
     "fit_seconds",
     "score_seconds",
 ]
-COLUMNS = [*KEY, *MEASURES, *versions()]
+COLUMNS = [*KEY, *MEASURES, "n_jobs", *versions()]
 
 
 def split(X, y, seed, max_train_rows):
@@ -86,12 +85,6 @@ def split(X, y, seed, max_train_rows):
     half = len(normal) // 2
     test = np.r_[normal[half:], np.flatnonzero(y == -1)]
     return X[normal[:half][:max_train_rows]], X[test], y[test]
-
-
-def params_id(method):
-    """Short name of a detector's parameters: results of other ones are not reused."""
-    params = sorted(METHODS[method](0).get_params().items())
-    return hashlib.sha256(repr(params).encode()).hexdigest()[:8]
 
 
 def run_unit(load, unit):
@@ -156,7 +149,7 @@ def run(loaders, methods, seeds, max_train_rows, results, n_jobs):
             "method": method,
             "seed": seed,
             "max_train_rows": max_train_rows,
-            "params_id": params_id(method),
+            "params_id": params_id(METHODS[method](0)),
         }
         for dataset in loaders
         for seed in seeds
@@ -175,7 +168,7 @@ def run(loaders, methods, seeds, max_train_rows, results, n_jobs):
         done = len(units) - len(todo)
         task = progress.add_task("", total=len(units), completed=done)
         for row in parallel(calls):
-            results.append(row)
+            results.append(row | {"n_jobs": n_jobs})
             progress.update(
                 task, advance=1, description=f"{row['dataset']}, {row['method']}"
             )
@@ -211,7 +204,7 @@ def summarize(rows):
             "AUROC": auroc.mean(),
             "AP": by_dataset(rows, "average_precision").mean(),
             "mean rank": ranks.mean(),
-            "wins": (ranks == 1).sum(),
+            "wins": (auroc.rank(axis=1, ascending=False, method="min") == 1).sum(),
             "fit s": by_dataset(rows, "fit_seconds").mean(),
             "score s": by_dataset(rows, "score_seconds").mean(),
         }

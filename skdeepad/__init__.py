@@ -16,14 +16,18 @@ _PUBLIC = {
     "PCADetector": "skdeepad.baselines._pca",
 }
 
-__all__ = [*_PUBLIC, "__version__"]
+_SUBMODULES = ("datasets", "thresholds")
+
+__all__ = [*_PUBLIC, *_SUBMODULES, "__version__"]
 
 
 def __getattr__(name):
+    if name in _SUBMODULES:
+        return import_module(f"skdeepad.{name}")
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_PUBLIC[name]), name)
 
 
 def __dir__():
-    return sorted([*globals(), *_PUBLIC])
+    return sorted({*globals(), *__all__})

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdeepad._docs import insert_shared_docs
 from skdeepad.thresholds import make_threshold
-from skdeepad.thresholds._strategies import check_both_classes, is_label_vector
+from skdeepad.thresholds._strategies import check_both_classes, to_labels
 
 
 def _all_or_nothing(fit):
@@ -33,12 +33,31 @@ def _all_or_nothing(fit):
     return wrapper
 
 
+@dataclass(frozen=True)
+class FitTask:
+    """The validated rows and labels of one fit, and the strategy for its threshold."""
+
+    X: np.ndarray
+    y: np.ndarray | None
+    strategy: Any
+
+    @property
+    def normal_rows(self):
+        """Rows to train on: all of them, or those labelled +1."""
+        return self.X if self.y is None else self.X[self.y == 1]
+
+    def set_threshold(self, detector):
+        """Set the offset of a detector that can score."""
+        scores = detector._rounded_scores(self.X)
+        detector.offset_ = self.strategy.find_offset(scores, self.y)
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseDetector(OutlierMixin, BaseEstimator):
     """Base class of all detectors.
 
     A detector is a dataclass that adds its own parameters as fields and states
-    ``_fit(X, set_threshold)`` and ``_score_samples(X)``, on validated rows.
+    ``_fit(X, task)`` and ``_score_samples(X)``, on validated rows.
 
     Class docstrings may hold ``{name}`` for a shared text or a default, which
     are filled in here.
@@ -61,11 +80,10 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     # What a detector states.
 
-    def _fit(self, X, set_threshold):
-        """Learn from validated normal rows.
+    def _fit(self, X, task):
+        """Learn from the normal rows X of a :class:`FitTask`.
 
-        ``set_threshold(detector)`` sets the offset of a fitted detector; ``fit``
-        calls it in the end, a detector only for what it shows before.
+        ``fit`` sets the threshold afterwards.
         """
         raise NotImplementedError
 
@@ -114,12 +132,9 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         )
         y = self._labels(X, y, strategy)
         self._check_input(X)
-
-        def set_threshold(detector):
-            detector.offset_ = strategy.find_offset(detector._rounded_scores(X), y)
-
-        self._fit(X if y is None else X[y == 1], set_threshold)
-        set_threshold(self)
+        task = FitTask(X, y, strategy)
+        self._fit(task.normal_rows, task)
+        task.set_threshold(self)
         return self
 
     def fit_predict(self, X, y=None):
@@ -147,19 +162,21 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         y : array-like of shape (n_samples,), default=None
             Labels: +1 normal, -1 anomaly.
         threshold : str, float or object, default=None
-            As the parameter ``threshold``; None takes that parameter.
+            As the parameter ``threshold``; None takes that parameter. "auto" and
+            "quantile" go by ``contamination``.
 
         Returns
         -------
         self : object
         """
         X = self._validate(X)
+        contamination = self.contamination
         if threshold is None:
-            strategy = make_threshold(self.threshold, self.contamination)
-        else:
-            strategy = make_threshold(threshold)
-        y = self._labels(X, y, strategy)
-        self.offset_ = strategy.find_offset(self._rounded_scores(X), y)
+            threshold = self.threshold
+        elif not isinstance(threshold, str) or threshold not in ("auto", "quantile"):
+            contamination = "auto"
+        strategy = make_threshold(threshold, contamination)
+        FitTask(X, self._labels(X, y, strategy), strategy).set_threshold(self)
         return self
 
     def _labels(self, X, y, strategy):
@@ -168,8 +185,9 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             check_both_classes(y)
         if y is None:
             return None
-        y = np.asarray(y)
-        if not is_label_vector(y):
+        labels = to_labels(y)
+        if labels is None:
+            y = np.asarray(y)
             if y.ndim == 1 and y.dtype.kind in "iufb" and np.isin(y, (0, 1)).all():
                 warnings.warn(
                     "y holds 0 and 1 only and is ignored: labels are +1 for normal "
@@ -178,14 +196,14 @@ class BaseDetector(OutlierMixin, BaseEstimator):
                     stacklevel=2,
                 )
             return None
-        if len(y) != len(X):
-            raise ValueError(f"X has {len(X)} rows and y has {len(y)} labels.")
-        if not np.any(y == 1):
+        if len(labels) != len(X):
+            raise ValueError(f"X has {len(X)} rows and y has {len(labels)} labels.")
+        if not np.any(labels == 1):
             raise ValueError(
                 "y labels every row as an anomaly (-1): there is no normal row (+1) "
                 "to train on or to set a threshold with."
             )
-        return y
+        return labels
 
     def _validate(self, X):
         check_is_fitted(self)

@@ -18,8 +18,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skdeepad._base import BaseDetector
 from skdeepad._random import member_seeds
 
-# Bytes that one chunk of rows may take in the widest place of a scoring pass.
-SCORE_BYTES = 2**24
+# Largest scaled value that is told from larger ones.
+FARTHEST = 1e100
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -46,8 +46,8 @@ class BaseDeepDetector(
     which are filled in here.
     """
 
-    hidden_layer_sizes: Any = (64, 32)
-    latent_dim: int | None = None
+    hidden_layer_sizes: Any = (256,)
+    latent_dim: int | None = 16
     architecture: str = "mlp"
     image_shape: tuple[int, int, int] | None = None
     activation: str = "relu"
@@ -122,15 +122,15 @@ class BaseDeepDetector(
         loss = partial(self._loss, network)
         return [GradientPhase(loss, network.parameters(), self._adam)]
 
-    def _before_training(self, network, x):
-        """Prepare a new network for rows ``x`` ``(n, n_features)``."""
+    def _before_training(self, network, x, continued):
+        """Prepare a network, new or continued, for rows ``x`` ``(n, n_features)``."""
 
     # Fitting.
 
     def _continues(self):
         return self.warm_start and hasattr(self, "_state")
 
-    def _fit(self, X, set_threshold):
+    def _fit(self, X, task):
         import torch
 
         from skdeepad._training import build, split_validation, train
@@ -138,11 +138,11 @@ class BaseDeepDetector(
         device = self._torch_device()
         seeds = member_seeds(self.random_state, self.n_estimators)
         self._noise_seed = int(seeds[0])
-        if self._continues():
+        continued = self._continues()
+        if continued:
             self._check_same_shapes()
             before, first_epoch = self.history_, self.n_iter_
             network = self._network(torch.float32, device)
-            x = self._resident(X, device)
         else:
             before, first_epoch = {}, 0
             scaler = StandardScaler(
@@ -150,21 +150,22 @@ class BaseDeepDetector(
             )
             self.scaler_ = scaler.fit(X)
             network = build(partial(self._build_network, X.shape[1]), seeds).to(device)
-            x = self._resident(X, device)
-            self._before_training(network, x)
-        rows, held_out = torch.arange(len(X)).expand(self.n_estimators, -1), None
+        x = torch.as_tensor(self._scale(X), dtype=torch.float32, device=device)
+        self._before_training(network, x, continued)
+        rows = torch.arange(len(X), device="cpu").expand(self.n_estimators, -1)
+        held_out = None
         if self.early_stopping:
             rows, held_out = split_validation(seeds, len(X), self._n_validation(X))
+        self.device_ = str(device)
 
-        def fitted_attributes():
-            """What a copy needs to work as if training had ended here."""
-            fitted = copy.copy(self)
-            fitted._set_state(network)
-            set_threshold(fitted)
-            return fitted.__dict__
+        def set_fitted(detector, n_iter, history, state):
+            """Give a detector what training leaves behind."""
+            detector.n_iter_ = n_iter
+            detector.history_ = _append_history(before, history, first_epoch)
+            detector._set_state(state)
 
-        with _EpochReports(self, X, fitted_attributes) as reports:
-            history, n_epochs, stopped = train(
+        with _EpochReports(self, task, set_fitted) as reports:
+            history, n_epochs, unconverged = train(
                 network,
                 self._phases(network),
                 x,
@@ -176,20 +177,19 @@ class BaseDeepDetector(
                 validation_rows=held_out,
                 validation_loss=partial(self._loss, network),
                 n_iter_no_change=self.n_iter_no_change,
-                on_epoch=reports.epoch_end,
+                reports=reports,
             )
-        if self.early_stopping and not stopped.all():
+        if unconverged:
             warnings.warn(
-                f"{(~stopped).sum()} of {self.n_estimators} network(s) still improved "
-                f"on the held-out rows after max_epochs={self.max_epochs}: the best "
-                "weights so far are kept. Raise max_epochs.",
+                f"{unconverged} of {self.n_estimators} network(s) still improved on "
+                f"the held-out rows within n_iter_no_change={self.n_iter_no_change} "
+                f"epochs of the end at max_epochs={self.max_epochs}: the best weights "
+                "so far are kept. Raise max_epochs.",
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        self.history_ = _append_history(before, history, first_epoch)
-        self.n_iter_ = first_epoch + int(n_epochs.max())
-        self.device_ = str(device)
-        self._set_state(network)
+        n_iter = first_epoch + int(n_epochs.max())
+        set_fitted(self, n_iter, history, network.state_dict())
 
     def _n_validation(self, X):
         n_validation = int(np.ceil(self.validation_fraction * len(X)))
@@ -252,18 +252,21 @@ class BaseDeepDetector(
 
     # The fitted state: arrays, and the parameters that say how to read them.
 
-    def _set_state(self, network):
-        self._fitted_params = self.get_params(deep=False)
+    def _set_state(self, state):
+        params = self.get_params(deep=False)
+        # What a later fit alone reads need not be kept as it was.
+        for name in ("random_state", "threshold", "contamination", "device"):
+            del params[name]
+        self._fitted_params = copy.deepcopy(params)
         self._state = {
-            name: value.detach().cpu().numpy().copy()
-            for name, value in network.state_dict().items()
+            name: value.detach().cpu().numpy().copy() for name, value in state.items()
         }
         self._n_features_out = self.n_estimators * self._latent_size()
 
     def _as_fitted(self):
         """Copy with the parameters it was fitted with, except the device."""
         fitted = copy.copy(self)
-        fitted.__dict__.update(self._fitted_params | {"device": self.device})
+        fitted.__dict__.update(self._fitted_params)
         return fitted
 
     def _network(self, dtype, device):
@@ -282,16 +285,11 @@ class BaseDeepDetector(
 
     def _scale(self, X):
         """Rows in the scale the network was trained in, float64."""
-        X = np.asarray(X, dtype=np.float64)
+        X = np.asarray(X, dtype=np.float64, order="C")
         if self.scaler_.with_mean:
             X = (X - self.scaler_.mean_) / self.scaler_.scale_
-        return X
-
-    def _resident(self, X, device):
-        """Scaled training rows on the device, float32."""
-        import torch
-
-        return torch.as_tensor(self._scale(X), dtype=torch.float32, device=device)
+        # Farther rows are as anomalous as any, and their squares would overflow.
+        return np.clip(X, -FARTHEST, FARTHEST)
 
     def _unscale(self, X):
         """Rows back in the scale of the input."""
@@ -308,25 +306,18 @@ class BaseDeepDetector(
         """
         import torch
 
-        from skdeepad._training import limit_threads
+        from skdeepad._training import chunk_rows, limit_threads
 
         device = self._torch_device()
         fitted = self._as_fitted()
         network = self._network(torch.float64, device).eval()
-        weights = [v for v in self._state.values() if v.ndim > 2]
-        members = fitted.n_estimators
-        # The widest a row becomes, in numbers: the largest layer of all members.
-        width = members * max([X.shape[1], *(max(v.shape[1:]) for v in weights)])
-        if fitted.architecture == "conv":
-            height_width = fitted.image_shape[1] * fitted.image_shape[2]
-            width = max(width, members * height_width * max(fitted._hidden_sizes()))
-        rows = max(1, SCORE_BYTES // (8 * width))
-        work = min(rows, len(X)) * sum(v.size for v in self._state.values())
+        n_chunk = chunk_rows(network, itemsize=8)
+        work = min(n_chunk, len(X)) * network.work
         outputs = []
         with torch.inference_mode(), limit_threads(device, work):
-            for chunk in gen_batches(len(X), rows):
+            for chunk in gen_batches(len(X), n_chunk):
                 x = torch.as_tensor(self._scale(X[chunk]), device=device)
-                x = x.expand(members, -1, -1)
+                x = x.expand(network.members, -1, -1)
                 output = function(fitted, network, x, X[chunk])
                 outputs.append(output.cpu().numpy())
         return np.concatenate(outputs)
@@ -409,50 +400,57 @@ class BaseDeepDetector(
 class _EpochReports:
     """Tells scikit-learn's callbacks, and the user, how training goes.
 
-    The fit is the root task and each epoch a subtask of it.
+    The fit is the root task and each epoch a subtask of it. Callbacks see all rows
+    and labels of the fit.
     """
 
-    def __init__(self, estimator, X, fitted_attributes):
-        self._estimator, self._X = estimator, X
-        self._fitted_attributes = fitted_attributes
-        self._epochs_left = estimator.max_epochs
+    def __init__(self, estimator, task, set_fitted):
+        self._estimator, self._task = estimator, task
+        self._set_fitted = set_fitted
 
     def __enter__(self):
         self._fit = self._estimator._init_callback_context(
-            max_subtasks=self._epochs_left
+            max_subtasks=self._estimator.max_epochs
         )
         self._begin(self._fit)
-        self._begin_epoch()
         return self
 
     def __exit__(self, kind, error, traceback):
         if kind is None:
             self._end(self._fit)
 
-    def epoch_end(self, epoch, losses):
-        """Report an epoch; True asks training to stop."""
-        if self._estimator.verbose:
-            parts = ", ".join(f"{name}={value:.6g}" for name, value in losses.items())
-            print(f"[{type(self._estimator).__name__}] epoch {epoch + 1}: {parts}")
-        stop = self._end(self._epoch)
-        if self._epochs_left and not stop:
-            self._begin_epoch()
-        return stop
-
-    def _begin_epoch(self):
-        self._epochs_left -= 1
+    def epoch_begin(self):
+        """Report that an epoch begins."""
         self._epoch = self._fit.subcontext(task_name="epoch")
         self._begin(self._epoch)
 
+    def epoch_end(self, epoch, history, state):
+        """Report an epoch; True asks training to stop."""
+        if self._estimator.verbose:
+            parts = ", ".join(f"{name}={v[-1]:.6g}" for name, v in history.items())
+            print(f"[{type(self._estimator).__name__}] epoch {epoch + 1}: {parts}")
+        self._last = epoch + 1, history, state
+        return self._end(self._epoch)
+
     def _begin(self, task):
-        task.call_on_fit_task_begin(estimator=self._estimator, X=self._X)
+        task.call_on_fit_task_begin(
+            estimator=self._estimator, X=self._task.X, y=self._task.y
+        )
 
     def _end(self, task):
         return task.call_on_fit_task_end(
             estimator=self._estimator,
-            X=self._X,
+            X=self._task.X,
+            y=self._task.y,
             reconstruction_attributes=self._fitted_attributes,
         )
+
+    def _fitted_attributes(self):
+        """What a copy needs to work as if training had ended here."""
+        fitted = copy.copy(self._estimator)
+        self._set_fitted(fitted, *self._last)
+        self._task.set_threshold(fitted)
+        return fitted.__dict__
 
 
 def layer_sizes(name, sizes):
@@ -464,8 +462,14 @@ def layer_sizes(name, sizes):
 
 
 def _append_history(before, history, n_before):
-    """Per-epoch losses as arrays, those of earlier fits first."""
+    """Per-epoch losses as arrays, those of earlier fits first, NaN where none is."""
+    n_after = len(next(iter(history.values())))
     return {
-        name: np.concatenate([before.get(name, np.full(n_before, np.nan)), values])
-        for name, values in history.items()
+        name: np.concatenate(
+            [
+                before.get(name, np.full(n_before, np.nan)),
+                history.get(name, np.full(n_after, np.nan)),
+            ]
+        )
+        for name in {**before, **history}
     }

@@ -9,7 +9,8 @@ hidden_layer_sizes : int or tuple of int, default={hidden_layer_sizes}
     channels of its convolutions, each of which halves height and width.
 latent_dim : int or None, default={latent_dim}
     Width of the code, a linear layer after the hidden ones. With None the
-    last hidden layer is the code.
+    last hidden layer, with its activation, is the code; in convolutional
+    networks and in a VAE, a linear layer of as many units or channels.
 architecture : {"mlp", "conv"}, default="mlp"
     Fully connected or convolutional networks. X stays two-dimensional.
 image_shape : tuple (channels, height, width), default=None
@@ -45,7 +46,8 @@ n_estimators : int, default={n_estimators}
     same whatever their number.
 warm_start : bool, default=False
     Continue from the fitted networks for ``max_epochs`` more epochs at the
-    next ``fit``, in the scale first learned, with a new optimizer.
+    next ``fit``, in the scale first learned, with a new optimizer. The
+    architecture and ``n_estimators`` must be those of the first fit.
 {threshold_parameters}
 device : str, default="auto"
     "cpu", "cuda", "cuda:1"; "auto" is CUDA when there is a device. May be
@@ -58,9 +60,10 @@ verbose : bool or int, default=False
 threshold : {"auto", "max_train", "quantile", "roc"}, float or object, \
 default="auto"
     How ``offset_`` is chosen, see :mod:`skdeepad.thresholds`. "auto" is the
-    largest training error, or the quantile when ``contamination`` is a
-    number. A number is the largest anomaly score of a normal row. An object
-    has a method ``find_offset(scores, y)``.
+    largest training error ("max_train", which the worst training row
+    reaches: it is labelled an anomaly), or the quantile when
+    ``contamination`` is a number. A number is the largest anomaly score of a
+    normal row. An object has a method ``find_offset(scores, y)``.
 contamination : "auto" or float in (0, 0.5], default="auto"
     Share of the training rows to flag, as in scikit-learn's detectors.""",
     "decoder_parameters": """\
@@ -100,6 +103,6 @@ def insert_shared_docs(cls):
     for name, text in SHARED.items():
         doc = doc.replace("{" + name + "}", text)
     for base in cls.__mro__:
-        for name in vars(base).get("__annotations__", {}):
+        for name in inspect.get_annotations(base):
             doc = doc.replace("{" + name + "}", str(getattr(cls, name, None)))
     cls.__doc__ = doc

@@ -26,35 +26,50 @@ def make_generators(seeds, device, *purpose):
     return generators
 
 
-def row_normals(X, seed, n_columns):
-    """Standard normal numbers that depend on each row's values alone.
-
-    The row's float64 bits are hashed to a counter, and the counter's successors
-    are mixed (SplitMix64) and sent through the normal quantile function. A row
-    gets the same numbers wherever and beside whatever it stands.
+def row_keys(X, seed):
+    """A 64-bit number for each row, a hash of the row's values and the seed.
 
     Parameters
     ----------
     X : ndarray of shape (n, n_features), float64
     seed : int
-    n_columns : int
 
     Returns
     -------
-    normals : ndarray of shape (n, n_columns), float64
+    keys : ndarray of shape (n,), uint64
+    """
+    # Adding 0.0 turns -0.0 into 0.0: equal rows, equal bits.
+    bits = np.ascontiguousarray(X + 0.0, dtype=np.float64).view(np.uint64)
+    keys = np.full(len(X), seed, dtype=np.uint64)
+    for column in bits.T:
+        keys = _splitmix64(keys ^ column)
+    return keys
+
+
+def row_normals(keys, start, stop):
+    """Standard normal numbers ``start`` to ``stop`` of each row's own sequence.
+
+    The key counts up, each count is mixed (SplitMix64), and the result is sent
+    through the normal quantile function: a row gets the same numbers wherever and
+    beside whatever it stands, however many are asked for at once.
+
+    Parameters
+    ----------
+    keys : ndarray of shape (n,), uint64
+        From :func:`row_keys`.
+    start, stop : int
+
+    Returns
+    -------
+    normals : ndarray of shape (n, stop - start), float64
     """
     from scipy.special import ndtri
 
-    # Adding 0.0 turns -0.0 into 0.0: equal rows, equal bits.
-    bits = np.ascontiguousarray(X + 0.0, dtype=np.float64).view(np.uint64)
-    key = np.full(len(X), seed, dtype=np.uint64)
-    for column in bits.T:
-        key = _splitmix64(key ^ column)
     golden = np.uint64(0x9E3779B97F4A7C15)
-    counters = key[:, None] + golden * np.arange(1, n_columns + 1, dtype=np.uint64)
+    counts = np.arange(start + 1, stop + 1, dtype=np.uint64)
+    mixed = _splitmix64(keys[:, None] + golden * counts)
     # 53 bits, centred in their cell: never 0 or 1, where the quantile is infinite.
-    uniform = ((_splitmix64(counters) >> np.uint64(11)) + 0.5) * 2.0**-53
-    return ndtri(uniform)
+    return ndtri(((mixed >> np.uint64(11)) + 0.5) * 2.0**-53)
 
 
 def _splitmix64(x):

@@ -91,11 +91,14 @@ class BaseAutoencoderDetector(ReconstructionMixin, BaseDeepDetector):
                 code_size = None
             else:
                 hidden = hidden[:-1]
-        if image_shape is not None and not hidden:
-            raise ValueError("architecture='conv' needs hidden_layer_sizes, got none.")
         decoder = mirrored
         if self.decoder_layer_sizes is not None:
             decoder = layer_sizes("decoder_layer_sizes", self.decoder_layer_sizes)
+        if image_shape is not None and not (hidden and decoder):
+            raise ValueError(
+                "architecture='conv' needs a hidden layer or more in encoder and "
+                f"decoder, got {hidden} and {decoder}."
+            )
         return Autoencoder(
             members,
             n_features,

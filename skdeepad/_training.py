@@ -1,7 +1,9 @@
 """The training loop that all detectors share; importing this imports torch."""
 
 from contextlib import contextmanager
+from functools import partial
 from itertools import count
+from threading import Lock, local
 
 import torch
 
@@ -15,6 +17,8 @@ from skdeepad._random import (
 
 # Bytes of training rows gathered at once: many small steps, one indexing call.
 GATHER_BYTES = 2**22
+# Bytes of the widest place of a pass without gradients.
+CHUNK_BYTES = 2**24
 # Multiply-adds of a step below which a second thread costs more than it brings.
 SINGLE_THREAD_WORK = 2e7
 
@@ -23,7 +27,7 @@ def build(make_network, seeds):
     """Make a network on the CPU and draw each member's weights from its seed."""
     with torch.device("meta"):
         network = make_network(len(seeds))
-    network.to_empty(device="cpu")
+    network.to(torch.float32).to_empty(device="cpu")
     initialize(network, make_generators(seeds, "cpu", INITIALIZE))
     return network
 
@@ -90,7 +94,9 @@ def split_validation(seeds, n_rows, n_validation):
 
 
 def _permutations(generators, n):
-    return torch.stack([torch.randperm(n, generator=g) for g in generators])
+    return torch.stack(
+        [torch.randperm(n, generator=g, device="cpu") for g in generators]
+    )
 
 
 def train(
@@ -106,7 +112,7 @@ def train(
     validation_rows=None,
     validation_loss=None,
     n_iter_no_change=None,
-    on_epoch=None,
+    reports=None,
 ):
     """Train all members of a network on rows that are already on its device.
 
@@ -131,9 +137,10 @@ def train(
         As the loss of a phase; only ``"loss"`` is used.
     n_iter_no_change : int, default=None
         Epochs without a better validation loss after which a member stops.
-    on_epoch : callable, default=None
-        Called with the epoch's number and losses; training stops if it returns
-        True.
+    reports : object, default=None
+        ``epoch_begin()`` is called before each epoch, and after it
+        ``epoch_end(epoch, history, state)`` with the history so far and the
+        tensors that would be kept; training stops if that returns True.
 
     Returns
     -------
@@ -141,8 +148,8 @@ def train(
         Per epoch, the mean over the members that still train.
     n_epochs : ndarray of shape (k,)
         Epochs each member trained for.
-    stopped : ndarray of bool, shape (k,)
-        Members that stopped early.
+    unconverged : int
+        Members that early stopping had not stopped when ``max_epochs`` ended.
 
     Raises
     ------
@@ -156,33 +163,39 @@ def train(
     shuffle = make_generators(seeds, "cpu", SHUFFLE, first_epoch)
     early = None
     if validation_rows is not None:
+        validation_rows = validation_rows.to(device)
+        validate = partial(_evaluate, network, validation_loss, X, validation_rows)
         early = _EarlyStopping(network, n_iter_no_change)
-    active = torch.ones(len(rows), dtype=torch.bool)
-    n_epochs = torch.zeros(len(rows), dtype=torch.long)
-    history = {}
-    work = 3 * batch_size * sum(p.numel() for p in network.parameters())
-    with limit_threads(device, work):
+    active = torch.ones(len(rows), dtype=torch.bool, device="cpu")
+    n_epochs = torch.zeros(len(rows), dtype=torch.long, device="cpu")
+    history, stop = {}, False
+    with limit_threads(device, 3 * batch_size * network.work), torch.enable_grad():
+        if early is not None and first_epoch:
+            # A warm start keeps the weights it found, unless it finds better ones.
+            early.update(validate().cpu())
         for epoch in range(first_epoch, first_epoch + max_epochs):
+            if reports is not None:
+                reports.epoch_begin()
             order = rows.gather(1, _permutations(shuffle, rows.shape[1]))
             losses = _run_epoch(network, phases, X, order.to(device), batch_size)
             if early is not None:
-                losses["validation_loss"] = _evaluate(
-                    network, validation_loss, X, validation_rows.to(device)
-                )
+                losses["validation_loss"] = validate()
             losses = {name: loss.cpu() for name, loss in losses.items()}
             _check_finite(losses, active, epoch)
             n_epochs += active
-            means = {name: loss[active].mean().item() for name, loss in losses.items()}
-            for name, value in means.items():
-                history.setdefault(name, []).append(value)
+            for name, loss in losses.items():
+                history.setdefault(name, []).append(loss[active].mean().item())
+            state = network.state_dict()
             if early is not None:
                 active = early.update(losses["validation_loss"])
-            stop = on_epoch is not None and on_epoch(epoch, means)
+                state = early.best
+            stop = reports is not None and reports.epoch_end(epoch, history, state)
             if stop or not active.any():
                 break
     if early is not None:
-        early.restore()
-    return history, n_epochs.numpy(), ~active.numpy()
+        network.load_state_dict(early.best)
+    unconverged = 0 if early is None or stop else int(active.sum())
+    return history, n_epochs.numpy(), unconverged
 
 
 def _run_epoch(network, phases, X, order, batch_size):
@@ -209,13 +222,17 @@ def _gather(X, order, batch_size):
         yield from X[rows].split(batch_size, dim=1)
 
 
+def chunk_rows(network, itemsize):
+    """Rows of a pass without gradients, so that its widest place stays small."""
+    return max(1, CHUNK_BYTES // (network.members * network.width * itemsize))
+
+
 @torch.no_grad()
 def _evaluate(network, loss, X, rows):
     """Mean loss ``(k,)`` over each member's rows, without noise."""
     network.eval()
     total = X.new_zeros(len(rows))
-    chunk = max(1, GATHER_BYTES // (len(rows) * X[0].numel() * X.element_size()))
-    for x in _gather(X, rows, chunk):
+    for x in _gather(X, rows, chunk_rows(network, X.element_size())):
         total.add_(loss(x)["loss"], alpha=x.shape[1])
     return total / rows.shape[1]
 
@@ -225,8 +242,7 @@ def mean_over_rows(network, function, X):
     """Mean over all rows of ``function``: ``(k, n, ...)`` rows to ``(k, ...)``."""
     network.eval()
     total = 0
-    chunk = max(1, GATHER_BYTES // (network.members * X[0].numel() * X.element_size()))
-    for x in X.split(chunk):
+    for x in X.split(chunk_rows(network, X.element_size())):
         total = total + function(x.expand(network.members, -1, -1)).sum(1)
     return total / len(X)
 
@@ -249,38 +265,49 @@ class _EarlyStopping:
     def __init__(self, network, patience):
         self._state = network.state_dict()
         # Clones: the best weights must not follow the live ones.
-        self._best = {name: value.clone() for name, value in self._state.items()}
+        self.best = {name: value.clone() for name, value in self._state.items()}
         self._patience = patience
-        self._loss = None
+        self._loss = torch.full((network.members,), torch.inf, device="cpu")
+        self._waited = torch.zeros(network.members, dtype=torch.long, device="cpu")
 
     def update(self, loss):
         """Record a validation loss ``(k,)``; return which members go on."""
-        if self._loss is None:
-            self._loss = torch.full_like(loss, torch.inf)
-            self._waited = torch.zeros(len(loss), dtype=torch.long)
         going = self._waited < self._patience
         better = going & (loss < self._loss)
         self._loss = torch.where(better, loss, self._loss)
         self._waited = torch.where(better, 0, self._waited + going)
         for name, value in self._state.items():
-            self._best[name][better] = value[better]
+            mask = better.to(value.device)
+            self.best[name][mask] = value[mask]
         return self._waited < self._patience
 
-    def restore(self):
-        """Put the best tensors back into the network."""
-        for name, value in self._state.items():
-            value.copy_(self._best[name])
+
+_limits = {"lock": Lock(), "depth": 0, "threads": 0}
+_in_this_thread = local()
 
 
 @contextmanager
 def limit_threads(device, work):
-    """Use one thread where a step is too small to share, and undo it after."""
-    previous = torch.get_num_threads()
-    limit = device.type == "cpu" and work < SINGLE_THREAD_WORK
-    if limit:
+    """Use one thread where a pass is too small to share, and undo it after.
+
+    torch keeps the number for the process: of several fits in threads of one
+    process, the first notes it and each one puts that number back. A pass within a
+    limited one (scores for a callback) changes nothing.
+    """
+    nested = getattr(_in_this_thread, "limited", False)
+    if nested or device.type != "cpu" or work >= SINGLE_THREAD_WORK:
+        yield
+        return
+    with _limits["lock"]:
+        if not _limits["depth"]:
+            _limits["threads"] = torch.get_num_threads()
+        _limits["depth"] += 1
         torch.set_num_threads(1)
+    _in_this_thread.limited = True
     try:
         yield
     finally:
-        if limit:
-            torch.set_num_threads(previous)
+        _in_this_thread.limited = False
+        with _limits["lock"]:
+            _limits["depth"] -= 1
+            torch.set_num_threads(_limits["threads"])

@@ -192,6 +192,38 @@ def test_random_state_none_gives_another_network(cls, problem):
 
 
 @every
+def test_labels_may_come_as_a_column_or_as_objects(cls, problem):
+    X, y = problem
+    expected = make(cls).fit(X, y).score_samples(X)
+    for labels in (y.astype(object), y[:, None], y.astype(float), y.tolist()):
+        np.testing.assert_array_equal(
+            make(cls).fit(X, labels).score_samples(X), expected
+        )
+
+
+@every
+def test_fit_threshold_by_name_goes_by_contamination(cls, problem):
+    X, _ = problem
+    detector = make(cls, contamination=0.02).fit(X)
+    for threshold in (None, "auto", "quantile"):
+        labels = detector.fit_threshold(X, threshold=threshold).predict(X)
+        assert (labels == -1).sum() == 4
+    labels = detector.fit_threshold(X, threshold="max_train").predict(X)
+    assert (labels == -1).sum() == 1
+
+
+@every_deep
+def test_memory_layout_does_not_matter(cls, problem):
+    X, _ = problem
+    read_only = X.copy()
+    read_only.flags.writeable = False
+    expected = make(cls, standardize=False).fit(X).score_samples(X)
+    for same in (X[::-1].copy()[::-1], read_only, np.asfortranarray(X)):
+        detector = make(cls, standardize=False).fit(same)
+        np.testing.assert_allclose(detector.score_samples(same), expected, rtol=1e-6)
+
+
+@every
 def test_unfitted_detector_says_so(cls, problem):
     X, _ = problem
     for method in ("score_samples", "decision_function", "predict", "fit_threshold"):
@@ -337,7 +369,12 @@ EFFECTS = {
     "validation_fraction": (0.4, {"early_stopping": True, "n_iter_no_change": 1}),
     "n_iter_no_change": (
         1,
-        {"early_stopping": True, "learning_rate": 0.03, "max_epochs": 30},
+        {
+            "early_stopping": True,
+            "learning_rate": 0.02,
+            "max_epochs": 40,
+            "batch_size": 16,
+        },
     ),
     "n_estimators": (3, {}),
     "random_state": (1, {}),
@@ -442,15 +479,15 @@ def test_convolutional_networks(cls):
             make(cls, image_shape=shape, **conv).fit(X)
     with pytest.raises(ValueError, match="does not use it"):
         make(cls, image_shape=(2, 7, 5)).fit(X)
+    with pytest.raises(ValueError, match="a hidden layer or more"):
+        make(cls, image_shape=(2, 7, 5), decoder_layer_sizes=(), **conv).fit(X)
 
 
 @every_deep
-def test_feature_errors_make_up_the_reconstruction_score(cls, problem):
+def test_feature_errors_point_at_the_broken_feature(cls, problem):
     X, _ = problem
     detector = make(cls, n_estimators=2).fit(X)
-    errors = detector.feature_errors(X)
-    assert errors.shape == X.shape
-    detector.set_params(random_state=0)
+    assert detector.feature_errors(X).shape == X.shape
     row = X[:1].copy()
     row[0, 2] += 100 * X[:, 2].std()
     assert detector.feature_errors(row)[0].argmax() == 2
@@ -466,8 +503,11 @@ def test_members_train_as_if_alone(cls, batch_norm, problem):
         "batch_norm": batch_norm,
         "early_stopping": True,
         "n_iter_no_change": 2,
-        "learning_rate": 0.02,
+        "learning_rate": 0.01,
         "max_epochs": 8,
+        # A normalised code: a shift of a linear one before normalisation is free.
+        "hidden_layer_sizes": (16, 8),
+        "latent_dim": None,
         "contamination": 0.1,
         "gamma": 0.5,
     }
@@ -481,10 +521,36 @@ def test_members_train_as_if_alone(cls, batch_norm, problem):
 
 
 @every_deep
+def test_convolutional_members_train_as_if_alone(cls):
+    X = np.random.default_rng(0).random((40, 35))
+    conv = {"architecture": "conv", "hidden_layer_sizes": (4, 6), "latent_dim": 3}
+    conv |= {"image_shape": (1, 7, 5), "standardize": False}
+    if "gamma" in cls().get_params():
+        conv["gamma"] = 0.5
+    alone = make(cls, **conv).fit(X)
+    among = make(cls, n_estimators=3, **conv).fit(X)
+    np.testing.assert_allclose(
+        among.transform(X)[:, :3], alone.transform(X), rtol=1e-3, atol=1e-4
+    )
+
+
+@every_deep
+def test_parameters_changed_in_place_do_not_reach_the_fitted_networks(cls, problem):
+    X, _ = problem
+    sizes = [8, 4]
+    detector = make(cls, hidden_layer_sizes=sizes).fit(X)
+    scores = detector.score_samples(X)
+    sizes.append(3)
+    np.testing.assert_array_equal(detector.score_samples(X), scores)
+
+
+@every_deep
 def test_extreme_rows_are_anomalies(cls, problem):
     X, _ = problem
     detector = make(cls).fit(X)
-    assert (detector.predict(np.r_[X[:1] + 1e12, X[:1] - 1e6]) == -1).all()
+    extreme = np.r_[X[:1] + 1e12, X[:1] - 1e6, X[:1] + 1e300]
+    assert (detector.predict(extreme) == -1).all()
+    assert np.isfinite(detector.score_samples(extreme)).all()
 
 
 @every_deep

@@ -8,8 +8,9 @@ import textwrap
 import numpy as np
 import pytest
 import torch
-from sklearn.callback import ProgressBar
+from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import roc_auc_score
 
 from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
 from tests.conftest import DEEP, make
@@ -67,8 +68,26 @@ def test_warm_start_keeps_the_scale_and_uses_new_random_numbers(problem):
     assert not np.allclose(once.history_["loss"][5:], again.history_["loss"][5:])
 
 
+def test_warm_start_pads_the_history_of_losses_it_does_not_have(problem):
+    X, _ = problem
+    detector = make(AutoencoderDetector, warm_start=True, early_stopping=True)
+    with pytest.warns(ConvergenceWarning):
+        detector.fit(X)
+    detector.set_params(early_stopping=False).fit(X)
+    losses = detector.history_["validation_loss"]
+    assert np.isfinite(losses[:5]).all()
+    assert np.isnan(losses[5:]).all()
+
+
+def test_warm_start_takes_a_new_number_for_gamma(problem):
+    X, _ = problem
+    detector = make(DASVDD, gamma=0.5, warm_start=True).fit(X)
+    assert detector.set_params(gamma=9.0).fit(X).gamma_ == 9.0
+    assert detector.set_params(gamma="auto").fit(X).gamma_ == 9.0
+
+
 @every_deep
-def test_early_stopping_keeps_the_best_epoch(cls, problem):
+def test_early_stopping_stops_and_warns_where_it_does_not(cls, problem):
     X, _ = problem
     params = {"early_stopping": True, "n_iter_no_change": 3, "n_estimators": 2}
     params |= {"max_epochs": 400, "learning_rate": 0.02}
@@ -149,6 +168,36 @@ def test_callbacks_see_each_epoch_and_can_stop(cls, problem):
     assert detector.n_iter_ == 2
     np.testing.assert_array_equal(recorder.scores, detector.score_samples(X))
     np.testing.assert_array_equal(recorder.labels, detector.predict(X))
+
+
+def test_callbacks_and_early_stopping_agree(problem):
+    """The fitted estimator of the last epoch is the one that is kept."""
+    X, _ = problem
+    recorder = Recorder()
+    params = {"early_stopping": True, "n_iter_no_change": 2, "learning_rate": 0.05}
+    detector = make(AutoencoderDetector, max_epochs=300, **params)
+    detector.set_callbacks(recorder).fit(X)
+    np.testing.assert_array_equal(recorder.scores, detector.score_samples(X))
+    begun = sum(event.startswith("begin epoch") for event in recorder.events)
+    ended = sum(event.startswith("end epoch") for event in recorder.events)
+    assert begun == ended == detector.n_iter_ < 300
+
+
+def test_stopping_by_a_callback_is_no_lack_of_convergence(problem):
+    X, _ = problem
+    detector = make(AutoencoderDetector, early_stopping=True)
+    detector.set_callbacks(Recorder(stop_after=2)).fit(X)  # warnings are errors here
+    assert detector.n_iter_ == 2
+
+
+def test_scoring_monitor_sees_labels(problem):
+    X, y = problem
+    monitor = ScoringMonitor(scoring="roc_auc")
+    detector = make(AutoencoderDetector).set_callbacks(monitor).fit(X, y)
+    log = monitor.get_logs(select="most_recent").data
+    epochs = [entry["roc_auc"] for entry in log if entry["task_name"] == "epoch"]
+    assert len(epochs) == 5
+    assert epochs[-1] == roc_auc_score(y, detector.decision_function(X))
 
 
 def test_callbacks_do_not_change_the_result(problem):
@@ -259,7 +308,7 @@ def test_scoring_in_chunks_is_scoring_at_once(cls, problem, monkeypatch):
     X, _ = problem
     detector = make(cls, n_estimators=2).fit(X)
     outputs = [m(X) for m in (detector.score_samples, detector.transform)]
-    monkeypatch.setattr("skdeepad._deep.SCORE_BYTES", 8 * 64 * 2 * 7)
+    monkeypatch.setattr("skdeepad._training.CHUNK_BYTES", 8 * 256 * 2 * 7)
     np.testing.assert_array_equal(detector.score_samples(X), outputs[0])
     np.testing.assert_allclose(
         detector.transform(X), outputs[1], rtol=1e-12, atol=1e-14

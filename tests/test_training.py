@@ -1,5 +1,8 @@
 """The training loop, on networks small enough to follow."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +14,7 @@ from skdeepad._training import (
     GradientPhase,
     build,
     limit_threads,
+    mean_over_rows,
     split_validation,
     train,
 )
@@ -22,7 +26,7 @@ class Means(nn.Module):
 
     def __init__(self, members, start=0.0):
         super().__init__()
-        self.members = members
+        self.members, self.width, self.work = members, 2, 2 * members
         self.point = nn.Parameter(torch.full((members, 1, 2), start))
 
     def loss(self, x):
@@ -44,7 +48,8 @@ def test_same_weights_as_a_plain_torch_loop():
     """One member in one batch: 50 steps of a torch module with torch's own Adam."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(40, 3)).astype(np.float32)
-    params = {"hidden_layer_sizes": (6, 2), "activation": "tanh", "standardize": False}
+    params = {"hidden_layer_sizes": (6, 2), "latent_dim": None, "activation": "tanh"}
+    params |= {"standardize": False}
     params |= {"batch_size": 40, "weight_decay": 0.01, "learning_rate": 0.01}
     start = make(
         AutoencoderDetector, max_epochs=1, **(params | {"learning_rate": 1e-12})
@@ -118,11 +123,11 @@ def test_history_is_the_mean_over_rows():
     sgd = lambda p: torch.optim.SGD(p, lr=0.0)
     network = Means(1)
     phases = [GradientPhase(network.loss, network.parameters(), sgd)]
-    history, n_epochs, stopped = run(network, X, phases=phases, max_epochs=2)
+    history, n_epochs, unconverged = run(network, X, phases=phases, max_epochs=2)
     expected = X.square().sum(1).mean().item()
     assert history["loss"] == pytest.approx([expected] * 2)
     assert n_epochs.tolist() == [2]
-    assert not stopped.any()
+    assert unconverged == 0
 
 
 def test_early_stopping_restores_each_members_best_weights():
@@ -139,7 +144,7 @@ def test_early_stopping_restores_each_members_best_weights():
 
     X = torch.tensor([[4.0, 4.0], [4.0, 4.0]])
     rows = torch.zeros(3, 1, dtype=torch.long)
-    history, n_epochs, stopped = run(
+    history, n_epochs, unconverged = run(
         network,
         X,
         rows=rows,
@@ -153,7 +158,7 @@ def test_early_stopping_restores_each_members_best_weights():
     # after epoch 1.
     assert network.point[:, 0, 0].tolist() == [0.0, 4.0, -1.0]
     assert n_epochs.tolist() == [4, 7, 4]
-    assert stopped.all()
+    assert unconverged == 0
     assert len(history["validation_loss"]) == 7
     assert history["validation_loss"][-1] == pytest.approx(2 * 3.0**2)
 
@@ -166,16 +171,69 @@ def test_non_finite_loss_is_an_error():
         run(network, torch.ones(8, 2), phases=phases, max_epochs=50)
 
 
-def test_on_epoch_can_stop():
-    losses = []
-    history, n_epochs, _ = run(
-        Means(1),
-        torch.ones(8, 2),
-        max_epochs=9,
-        on_epoch=lambda epoch, means: losses.append(means["loss"]) or epoch == 3,
+def test_early_stopping_of_a_warm_start_begins_with_the_weights_it_found():
+    """A walk away from the optimum ends where it began."""
+    network = Means(1, start=4.0)
+
+    class Walk:
+        share = None
+
+        def step(self, x):
+            with torch.no_grad():
+                network.point += 1
+            return {"loss": torch.zeros(1)}
+
+    rows = torch.zeros(1, 1, dtype=torch.long)
+    _, n_epochs, unconverged = run(
+        network,
+        torch.full((2, 2), 4.0),
+        rows=rows,
+        phases=[Walk()],
+        max_epochs=2,
+        first_epoch=5,
+        validation_rows=rows + 1,
+        validation_loss=network.loss,
+        n_iter_no_change=3,
     )
+    assert network.point.flatten().tolist() == [4.0, 4.0]
+    assert n_epochs.tolist() == [2]
+    assert unconverged == 1
+
+
+def test_reports_see_each_epoch_and_can_stop():
+    class Reports:
+        def __init__(self):
+            self.begun, self.losses = 0, []
+
+        def epoch_begin(self):
+            self.begun += 1
+
+        def epoch_end(self, epoch, history, state):
+            self.losses.append(history["loss"][-1])
+            self.point = state["point"].clone()
+            return epoch == 3
+
+    reports, network = Reports(), Means(1)
+    X = torch.ones(8, 2)
+    history, n_epochs, _ = run(network, X, max_epochs=9, reports=reports)
     assert n_epochs.tolist() == [4]
-    assert history["loss"] == losses
+    assert reports.begun == 4
+    assert history["loss"] == reports.losses
+    assert torch.equal(reports.point, network.point)
+
+
+def test_passes_without_gradients_are_chunked(monkeypatch):
+    monkeypatch.setattr("skdeepad._training.CHUNK_BYTES", 4 * 2 * 2 * 3)
+    network, X = Means(2), torch.arange(14.0).view(7, 2)
+    sizes = []
+
+    def function(x):
+        sizes.append(x.shape)
+        return x.square().sum(2)
+
+    mean = mean_over_rows(network, function, X)
+    assert sizes == [(2, 3, 2), (2, 3, 2), (2, 1, 2)]
+    torch.testing.assert_close(mean, X.square().sum(1).mean().expand(2))
 
 
 def test_optimizer_sees_one_flat_tensor():
@@ -223,6 +281,37 @@ def test_threads_are_limited_for_small_work_only_and_restored():
     cpu, before = torch.device("cpu"), torch.get_num_threads()
     with limit_threads(cpu, work=1):
         assert torch.get_num_threads() == 1
+        with limit_threads(cpu, work=1):
+            pass
+        assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == before
     with limit_threads(cpu, work=1e12):
         assert torch.get_num_threads() == before
+
+
+def test_thread_limits_of_concurrent_fits_are_undone():
+    before = torch.get_num_threads()
+
+    def limited(i):
+        with limit_threads(torch.device("cpu"), work=1):
+            time.sleep(0.01 * (i % 3))
+            return torch.get_num_threads()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(limited, range(12))) == {1}
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == before
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_torchs_global_settings_do_not_matter(dtype):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    expected = make(AutoencoderDetector).fit(X).score_samples(X)
+    default = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(dtype)
+        with torch.no_grad():
+            scores = make(AutoencoderDetector).fit(X).score_samples(X)
+    finally:
+        torch.set_default_dtype(default)
+    np.testing.assert_allclose(scores, expected, rtol=1e-5)

@@ -1,6 +1,7 @@
 """The encoder and decoder that the reconstruction detectors share."""
 
 from itertools import pairwise
+from math import prod
 
 from torch import nn
 
@@ -49,6 +50,13 @@ class Autoencoder(nn.Module):
         Normalise before each hidden activation.
     dropout : float
         Probability with which a hidden unit is dropped in training.
+
+    Attributes
+    ----------
+    width : int
+        Numbers in the widest place of a pass, for one row and member.
+    work : int
+        Multiply-adds of a pass, for one row and all members.
     """
 
     def __init__(
@@ -69,6 +77,7 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.members = members
         self._block = activation, batch_norm, dropout
+        self.width, self.work = n_features, 0
         if image_shape is None:
             encoder = self._mlp(n_features, hidden_layer_sizes, code_size)
             decoder = self._mlp(latent_dim, decoder_layer_sizes, n_features)
@@ -88,11 +97,21 @@ class Autoencoder(nn.Module):
         """``(k, n, latent_dim)`` to reconstructions ``(k, n, n_features)``."""
         return self.decoder(z)
 
-    def _hidden(self, make_layer, n_in, n_out, *args):
+    def _layer(self, make_layer, n_in, n_out, *args, positions=1, bias=True):
+        """A layer, counted in width and work; convolved at so many positions."""
+        layer = make_layer(self.members, n_in, n_out, *args, bias=bias)
+        self.width = max(self.width, n_out * positions)
+        self.work += layer.weight.numel() * positions
+        return layer
+
+    def _hidden(self, make_layer, n_in, n_out, *args, positions=1):
         """A layer with its normalisation, activation and dropout."""
         activation, batch_norm, dropout = self._block
         # Normalisation takes a bias away again: it would only drift.
-        block = [make_layer(self.members, n_in, n_out, *args, bias=not batch_norm)]
+        bias = not batch_norm
+        block = [
+            self._layer(make_layer, n_in, n_out, *args, positions=positions, bias=bias)
+        ]
         if batch_norm:
             block.append(BatchNorm(self.members, n_out))
         block.append(ACTIVATIONS[activation]())
@@ -105,32 +124,37 @@ class Autoencoder(nn.Module):
         for n_in, n_out in pairwise((n_inputs, *sizes)):
             layers += self._hidden(Linear, n_in, n_out)
         if n_outputs is not None:
-            layers.append(Linear(self.members, (n_inputs, *sizes)[-1], n_outputs))
+            layers.append(self._layer(Linear, (n_inputs, *sizes)[-1], n_outputs))
         return layers
 
     def _conv_encoder(self, image_shape, channels, code_size):
         layers = [nn.Unflatten(2, image_shape)]
-        for c_in, c_out in pairwise((image_shape[0], *channels)):
-            layers += self._hidden(Conv2d, c_in, c_out)
-        height, width = conv_sizes(image_shape[1:], len(channels))[-1]
-        n_flat = channels[-1] * height * width
-        return [
-            *layers,
-            nn.Flatten(2),
-            Linear(self.members, n_flat, code_size),
-        ]
+        sizes = conv_sizes(image_shape[1:], len(channels))[1:]
+        for (c_in, c_out), size in zip(
+            pairwise((image_shape[0], *channels)), sizes, strict=True
+        ):
+            layers += self._hidden(Conv2d, c_in, c_out, positions=prod(size))
+        n_flat = channels[-1] * prod(sizes[-1])
+        return [*layers, nn.Flatten(2), self._layer(Linear, n_flat, code_size)]
 
     def _conv_decoder(self, latent_dim, channels, image_shape):
         # Each transposed convolution undoes one halving: the sizes run backwards.
         sizes = conv_sizes(image_shape[1:], len(channels))[::-1]
-        first = (channels[0], *sizes[0])
-        n_flat = channels[0] * sizes[0][0] * sizes[0][1]
+        n_flat = channels[0] * prod(sizes[0])
         layers = self._hidden(Linear, latent_dim, n_flat)
-        layers.append(nn.Unflatten(2, first))
-        for (c_in, c_out), size in zip(pairwise(channels), sizes[1:], strict=False):
-            layers += self._hidden(ConvTranspose2d, c_in, c_out, size)
-        last = ConvTranspose2d(self.members, channels[-1], image_shape[0], sizes[-1])
-        return [*layers, last, nn.Flatten(2)]
+        layers.append(nn.Unflatten(2, (channels[0], *sizes[0])))
+        *hidden, last = zip(
+            pairwise((*channels, image_shape[0])), sizes[1:], strict=True
+        )
+        for (c_in, c_out), size in hidden:
+            layers += self._hidden(
+                ConvTranspose2d, c_in, c_out, size, positions=prod(size)
+            )
+        (c_in, c_out), size = last
+        layers.append(
+            self._layer(ConvTranspose2d, c_in, c_out, size, positions=prod(size))
+        )
+        return [*layers, nn.Flatten(2)]
 
 
 def conv_sizes(size, depth):

@@ -71,7 +71,7 @@ class KDEDetector(BaseDetector):
         "cv": [Interval(Integral, 2, None, closed="left")],
     }
 
-    def _fit(self, X, set_threshold):
+    def _fit(self, X, task):
         if self.bandwidth == "cv" and len(X) > 1:
             widths = self.bandwidths
             if widths is None:

@@ -62,7 +62,7 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         if len(X) < 2:
             raise ValueError("PCADetector needs 2 rows or more, got n_samples = 1.")
 
-    def _fit(self, X, set_threshold):
+    def _fit(self, X, task):
         pca = PCA(n_components=self.n_components, random_state=self.random_state)
         self.pca_ = pca.fit(X)
 

@@ -117,7 +117,7 @@ def fetch_adbench(name, *, data_home=None, download_if_missing=True, return_X_y=
         )
     path = fetch_file(
         f"adbench/{full}.npz",
-        [URL.format(full)],
+        URL.format(full),
         BLOB_IDS[full],
         git_blob_id,
         data_home=data_home,

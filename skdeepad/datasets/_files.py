@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -31,15 +32,15 @@ def get_data_home(data_home=None):
     return Path(data_home).expanduser()
 
 
-def fetch_file(name, urls, digest, hasher, *, data_home, download_if_missing):
+def fetch_file(name, url, digest, hasher, *, data_home, download_if_missing):
     """Path of a verified file, downloaded first where it is missing.
 
     Parameters
     ----------
     name : str
         Path below the data folder.
-    urls : list of str
-        Places to download from, tried in turn.
+    url : str
+        Place to download from.
     digest : str
         What ``hasher(content)`` must give.
     hasher : callable
@@ -59,7 +60,7 @@ def fetch_file(name, urls, digest, hasher, *, data_home, download_if_missing):
             f"{path} does not exist. Set SKDEEPAD_DATA or data_home to the folder "
             "that holds it, or download_if_missing=True."
         )
-    content = _download(urls, path)
+    content = _download(url, path)
     _verify(content, digest, hasher, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # A reader sees the whole file or none, whenever the writer stops.
@@ -74,18 +75,15 @@ def fetch_file(name, urls, digest, hasher, *, data_home, download_if_missing):
     return path
 
 
-def _download(urls, path):
-    errors = []
-    for url in urls:
-        try:
-            with urlopen(url, timeout=60) as response:
-                return response.read()
-        except OSError as error:
-            errors.append(f"{url}: {error}")
-    raise OSError(
-        f"{path} does not exist and could not be downloaded ({'; '.join(errors)}). "
-        "Put the file there by hand, or set SKDEEPAD_DATA to a folder that has it."
-    )
+def _download(url, path):
+    try:
+        with urlopen(url, timeout=60) as response:
+            return response.read()
+    except (OSError, HTTPException) as error:
+        raise OSError(
+            f"{path} does not exist and could not be downloaded from {url} ({error}). "
+            "Put the file there by hand, or set SKDEEPAD_DATA to a folder that has it."
+        ) from error
 
 
 def _verify(content, digest, hasher, path):

@@ -82,7 +82,7 @@ def _fetch(name, data_home, download_if_missing):
     for file, digest in zip(FILES, digests, strict=True):
         path = fetch_file(
             f"{name}/{file}",
-            [base + file],
+            base + file,
             digest,
             _content_digest,
             data_home=data_home,

@@ -31,11 +31,12 @@ class DASVDD(BaseAutoencoderDetector):
     gamma : "auto" or float, default="auto"
         Weight of the distance. "auto" takes the mean ratio of the two terms of
         the score over randomly initialised networks, with the centre at zero
-        (eq. 6).
+        (eq. 6); a warm start keeps it.
     n_gamma_init : int, default=10
         Random initialisations of ``gamma="auto"`` (T in eq. 6).
     kappa : float in (0, 1], default=0.9
-        Share of each batch that trains the networks.
+        Share of each batch that trains the networks. Below 1 the centre has one
+        row of a batch at least; with a fixed centre the networks have them all.
     center : {"trained", "mean", "fixed"}, default="trained"
         "trained": by AdaGrad, from a random start. "mean": set to the mean code
         of the batch's remaining rows (eq. 4). "fixed": the mean code of all
@@ -62,10 +63,13 @@ class DASVDD(BaseAutoencoderDetector):
 
     Notes
     -----
-    Equations 2, 3 and 6 sum the squared error over the features: that is
-    ``loss_reduction="sum", score_reduction="sum"``. With it eq. 6 gives gamma of
-    about 210 on MNIST, where the paper prints 0.75, a value of the size that a
-    mean over the pixels gives. The two reductions are therefore parameters.
+    Equations 2, 3 and 6 sum the squared error over the features, and that is the
+    default: it was also the best on tabular data. With it eq. 6 gives a gamma of
+    about 210 on MNIST, where the paper prints 0.75, a value of the size that a mean
+    over the pixels gives. The two reductions are therefore parameters, and for
+    images ``score_reduction="mean"`` is the better choice: the error must not drown
+    the distance. See ``benchmarks/images.py`` for the recipe that reaches the
+    paper's figure on MNIST.
 
     ``feature_errors`` divides the reconstruction term among the features; the
     distance belongs to no feature.
@@ -94,7 +98,7 @@ class DASVDD(BaseAutoencoderDetector):
     center_learning_rate: float = 1.0
     center_decay: float = 0.1
     loss_reduction: str = "sum"
-    score_reduction: str = "mean"
+    score_reduction: str = "sum"
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseAutoencoderDetector._parameter_constraints,
@@ -128,13 +132,16 @@ class DASVDD(BaseAutoencoderDetector):
         network.register_buffer("gamma", torch.empty(members, 1))
         return network
 
-    def _before_training(self, network, x):
+    def _before_training(self, network, x, continued):
         from skdeepad._training import mean_over_rows
 
-        if self.center == "fixed":
+        if self.center == "fixed" and not continued:
             center = mean_over_rows(network, network.encode, x)
             network.center.value.data.copy_(center.unsqueeze(1))
-        network.gamma.fill_(self._auto_gamma(x) if self.gamma == "auto" else self.gamma)
+        if self.gamma != "auto":
+            network.gamma.fill_(self.gamma)
+        elif not continued:
+            network.gamma.fill_(self._auto_gamma(x))
 
     def _auto_gamma(self, x):
         """Mean ratio of the score's two terms over random networks (eq. 6)."""
@@ -168,11 +175,10 @@ class DASVDD(BaseAutoencoderDetector):
         phases = [GradientPhase(loss, autoencoder, self._adam, share=self._first)]
         if self.center == "mean":
             return [*phases, _MeanCenterPhase(network, share=self._rest)]
-        distance = partial(_center_distance, network)
         return [
             *phases,
             GradientPhase(
-                distance,
+                partial(_center_distance, network),
                 network.center.parameters(),
                 self._adagrad,
                 share=self._rest,
@@ -181,7 +187,11 @@ class DASVDD(BaseAutoencoderDetector):
         ]
 
     def _first(self, n_rows):
-        return slice(0, max(1, round(self.kappa * n_rows)))
+        n_first = max(1, round(self.kappa * n_rows))
+        if self.kappa < 1 and n_rows > 1:
+            # However small the batch, the centre has a row of it.
+            n_first = min(n_first, n_rows - 1)
+        return slice(0, n_first)
 
     def _rest(self, n_rows):
         return slice(self._first(n_rows).stop, None)
@@ -229,12 +239,27 @@ class _MeanCenterPhase:
         self._network = network
 
     def step(self, x):
-        center = self._network.center.value
-        center.data.copy_(self._network.encode(x).detach().mean(1, keepdim=True))
+        center = self._network.center.value.data
+        center.copy_(fixed_codes(self._network, x).mean(1, keepdim=True))
         return _center_distance(self._network, x)
 
 
 def _center_distance(network, x):
     """Mean squared distance of the codes from the centre, the networks fixed."""
-    z = network.encode(x).detach()
+    z = fixed_codes(network, x)
     return {"center_distance": (z - network.center.value).square().sum(2).mean(1)}
+
+
+def fixed_codes(network, x):
+    """Codes that no gradient flows back from, of a network that nothing changes.
+
+    Outside training mode there is no dropout, and the few rows left for the centre
+    do not enter the running statistics of batch normalisation.
+    """
+    import torch
+
+    network.eval()
+    with torch.no_grad():
+        z = network.encode(x)
+    network.train()
+    return z

@@ -8,8 +8,11 @@ from typing import ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._random import row_normals
+from skdeepad._random import row_keys, row_normals
 from skdeepad._reconstruction import BaseAutoencoderDetector
+
+# Beyond any posterior a normal row has; keeps the score of an extreme one finite.
+LOG_STD_MAX = 20.0
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -52,6 +55,9 @@ default="expected_latent"
     -----
     ``transform`` gives the posterior's mean. ``feature_errors`` gives minus the
     log likelihood of each feature at the posterior's mean.
+
+    Early stopping goes by the bound at the posterior's mean (eq. 17), which takes no
+    noise.
 
     The paper does not name its likelihood. Unit variance makes the score
     ``0.5 * sum((x - x_reconstructed) ** 2)``, a constant, and the
@@ -99,6 +105,14 @@ default="expected_latent"
                 )
             self._check_unit_interval(X, "likelihood='bernoulli'")
 
+    def _validate(self, X):
+        X = super()._validate(X)
+        fitted = self._as_fitted()
+        if fitted.likelihood == "bernoulli":
+            # Outside [0, 1] the "likelihood" has no bound: the farther, the better.
+            fitted._check_unit_interval(X, "likelihood='bernoulli'")
+        return X
+
     def _build_network(self, n_features, members):
         from skdeepad._nn import GaussianNoise
 
@@ -108,7 +122,8 @@ default="expected_latent"
 
     def _posterior(self, network, x):
         """Mean and log standard deviation of the code (eq. 10)."""
-        return network.encode(x).chunk(2, dim=2)
+        mean, log_std = network.encode(x).chunk(2, dim=2)
+        return mean, log_std.clamp(max=LOG_STD_MAX)
 
     def _loss(self, network, x):
         mean, log_std = self._posterior(network, x)
@@ -142,28 +157,27 @@ default="expected_latent"
 
     def _anomaly_scores(self, network, x, X):
         mean, log_std = self._posterior(network, x)
-        score = 0
-        samples = self._samples(mean, log_std, X)
-        for z in samples:
+        n_samples, score = 0, 0
+        for z in self._code_samples(mean, log_std, X):
             score = score - self._log_likelihood(network.decode(z), x).sum(2)
-        score = score / len(samples)
+            n_samples += 1
+        score = score / n_samples
         if self.criterion == "elbo":
             score = score + self.beta * _kl_divergence(mean, log_std)
         return score
 
-    def _samples(self, mean, log_std, X):
+    def _code_samples(self, mean, log_std, X):
         """Codes ``(members, n, latent_dim)`` at which to take the reconstruction."""
         if self.scoring == "expected_latent":
-            return [mean]
-        n_samples = 1 if self.scoring == "sample" else self.n_samples
-        members, _, latent_dim = mean.shape
-        noise = row_normals(
-            np.asarray(X, dtype=np.float64),
-            self._noise_seed,
-            n_samples * members * latent_dim,
-        )
-        noise = mean.new_tensor(noise).view(-1, n_samples, members, latent_dim)
-        return [mean + log_std.exp() * e for e in noise.permute(1, 2, 0, 3)]
+            yield mean
+            return
+        members, n_rows, latent_dim = mean.shape
+        size = members * latent_dim
+        keys = row_keys(np.asarray(X, dtype=np.float64), self._noise_seed)
+        for i in range(1 if self.scoring == "sample" else self.n_samples):
+            noise = row_normals(keys, i * size, (i + 1) * size)
+            noise = mean.new_tensor(noise).view(n_rows, members, latent_dim)
+            yield mean + log_std.exp() * noise.transpose(0, 1)  # eq. 12
 
 
 def _kl_divergence(mean, log_std):

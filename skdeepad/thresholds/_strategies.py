@@ -1,7 +1,7 @@
 """Threshold strategies: objects with one method, ``find_offset``."""
 
 import warnings
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 from sklearn.metrics import roc_curve
@@ -223,7 +223,7 @@ default="auto"
                 "find_offset(scores, y)."
             )
         return Quantile(contamination) if given else STRATEGIES[threshold]()
-    if isinstance(threshold, Real | Integral) and not isinstance(threshold, bool):
+    if isinstance(threshold, Real) and not isinstance(threshold, bool):
         return Fixed(threshold)
     if not callable(getattr(threshold, "find_offset", None)):
         raise ValueError(
@@ -232,10 +232,20 @@ default="auto"
     return threshold
 
 
-def is_label_vector(y):
-    """Whether y holds +1 and -1 only."""
+def to_labels(y):
+    """``y`` as an int array of +1 and -1, or None where it holds anything else."""
     y = np.asarray(y)
-    return y.ndim == 1 and y.dtype.kind in "if" and bool(np.isin(y, (-1, 1)).all())
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y.ravel()
+    if y.dtype == object:
+        # A column of a table with mixed types.
+        try:
+            y = y.astype(np.float64)
+        except (TypeError, ValueError):
+            return None
+    if y.ndim != 1 or y.dtype.kind not in "if" or not np.isin(y, (-1, 1)).all():
+        return None
+    return y.astype(int)
 
 
 def check_both_classes(y):
@@ -245,14 +255,16 @@ def check_both_classes(y):
             "threshold='roc' needs labels: pass y with +1 for normal rows and -1 "
             "for anomalies, or use threshold='max_train'."
         )
-    y = np.asarray(y)
-    if not is_label_vector(y):
-        found = np.unique(y.astype(str)) if y.dtype == object else np.unique(y)
+    labels = to_labels(y)
+    if labels is None:
+        y = np.asarray(y)
+        found = np.unique(y.astype(str) if y.dtype == object else y)
         raise ValueError(
             "Labels must be +1 (normal) and -1 (anomaly), got values "
             f"{found[:5].tolist()}. For 0 = normal, 1 = anomaly use "
             "np.where(y == 1, -1, 1)."
         )
+    y = labels
     if not (np.any(y == 1) and np.any(y == -1)):
         missing = "-1 (anomaly)" if np.all(y == 1) else "+1 (normal)"
         raise ValueError(
@@ -265,8 +277,9 @@ def check_both_classes(y):
 def _normal_scores(scores, y):
     """Scores of the rows not labelled as anomalies."""
     scores = _finite(scores)
-    if y is not None and is_label_vector(y):
-        scores = scores[np.asarray(y) == 1]
+    labels = None if y is None else to_labels(y)
+    if labels is not None:
+        scores = scores[labels == 1]
     if not len(scores):
         raise ValueError("No row is labelled +1 (normal): no threshold can be set.")
     return scores

@@ -25,7 +25,8 @@ def test_score_is_the_mean_squared_error(problem):
 
 def test_members_are_averaged(problem):
     X, _ = problem
-    detector = make(AutoencoderDetector, n_estimators=3, hidden_layer_sizes=(4,)).fit(X)
+    params = {"hidden_layer_sizes": (4,), "latent_dim": None}
+    detector = make(AutoencoderDetector, n_estimators=3, **params).fit(X)
     Z = detector.scaler_.transform(X)
     state, errors = detector._state, []
     for i in range(3):

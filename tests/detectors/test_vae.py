@@ -91,6 +91,8 @@ def test_bernoulli_likelihood(fitted):
     np.testing.assert_allclose(detector.reconstruct(X), p, rtol=1e-4)
     with pytest.raises(ValueError, match=r"needs X in \[0, 1\]"):
         detector.fit(X + 1)
+    with pytest.raises(ValueError, match=r"needs X in \[0, 1\]"):
+        detector.score_samples(X + 1)
     with pytest.raises(ValueError, match="squashes the output itself"):
         detector.set_params(output_activation="sigmoid").fit(X)
 
@@ -121,6 +123,13 @@ def test_samples_repeat_and_belong_to_the_row(fitted):
     assert not np.allclose(other.score_samples(X), scores)
     expected, _ = fitted()
     assert not np.allclose(expected.score_samples(X), scores)
+
+
+@pytest.mark.parametrize("params", [{}, {"beta": 0.0}, {"scoring": "sample"}])
+def test_scores_of_extreme_rows_stay_finite(fitted, params):
+    detector, X = fitted(**params)
+    extreme = np.r_[X[:1] * 1e4, X[:1] + 1e6, X[:1] * 1e300]
+    assert np.isfinite(detector.score_samples(extreme)).all()
 
 
 def test_training_lowers_the_negative_elbo_and_trains_the_posterior(problem):

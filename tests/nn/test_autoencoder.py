@@ -52,7 +52,8 @@ def test_no_hidden_layer_is_a_linear_autoencoder():
 
 
 def test_block_order_is_layer_norm_activation_dropout():
-    net = network(batch_norm=True, dropout=0.1, activation="elu", latent_dim=2)
+    params = {"hidden_layer_sizes": (8, 4), "latent_dim": 2, "activation": "elu"}
+    net = network(batch_norm=True, dropout=0.1, **params)
     names = [type(m).__name__ for m in net.encoder]
     assert names == [*["Linear", "BatchNorm", "ELU", "Dropout"] * 2, "Linear"]
 
@@ -77,3 +78,16 @@ def test_conv_sizes_round_up():
 def test_bad_layer_sizes(sizes):
     with pytest.raises(ValueError, match="positive integers"):
         network(hidden_layer_sizes=sizes)
+
+
+def test_width_and_work_are_counted():
+    net = network(9, hidden_layer_sizes=(64, 32), latent_dim=5)
+    assert net.width == 64
+    weights = 9 * 64 + 64 * 32 + 32 * 5
+    assert net.work == 2 * 2 * weights  # two members, encoder and decoder
+    conv = {"architecture": "conv", "image_shape": (1, 28, 28), "latent_dim": 3}
+    net = network(784, hidden_layer_sizes=(4,), decoder_layer_sizes=(5,), **conv)
+    assert net.width == max(784, 5 * 14 * 14)
+    encoder = 9 * 4 * 14 * 14 + 4 * 14 * 14 * 3
+    decoder = 3 * 5 * 14 * 14 + 9 * 5 * 28 * 28
+    assert net.work == 2 * (encoder + decoder)
