@@ -216,14 +216,9 @@ class BaseDeepDetector(
             )
 
     def _adam(self, parameters):
-        import torch
+        from skdeepad._training import Adam
 
-        return torch.optim.Adam(
-            parameters,
-            lr=float(self.learning_rate),
-            weight_decay=float(self.weight_decay),
-            fused=True,
-        )
+        return Adam(parameters, float(self.learning_rate), float(self.weight_decay))
 
     def _torch_device(self):
         """The device to run on, from the parameter ``device``."""

@@ -6,6 +6,7 @@ from itertools import count
 from threading import Lock, local
 
 import torch
+from torch.optim.adam import adam
 
 from skdeepad._random import (
     INITIALIZE,
@@ -68,10 +69,39 @@ class GradientPhase:
     def step(self, x):
         self._flat.grad.zero_()
         parts = self.loss(x)
+        loss = parts[self._objective]
         # Members share no parameter, so that the sum's gradient is each one's own.
-        parts[self._objective].sum().backward()
+        torch.autograd.backward(loss, torch.ones_like(loss))
         self._optimizer.step()
         return parts
+
+
+class Adam:
+    """torch's fused Adam on one tensor, without the bookkeeping of torch.optim."""
+
+    def __init__(self, parameters, lr, weight_decay):
+        (self._parameter,) = parameters
+        self._options = {"lr": lr, "weight_decay": weight_decay}
+        self._mean = torch.zeros_like(self._parameter.data)
+        self._square = torch.zeros_like(self._parameter.data)
+        self._steps = torch.zeros((), dtype=torch.float32, device=self._mean.device)
+
+    def step(self):
+        adam(
+            [self._parameter.data],
+            [self._parameter.grad],
+            [self._mean],
+            [self._square],
+            [],
+            [self._steps],
+            fused=True,
+            amsgrad=False,
+            maximize=False,
+            beta1=0.9,
+            beta2=0.999,
+            eps=1e-8,
+            **self._options,
+        )
 
 
 def _flatten(parameters):
@@ -157,9 +187,7 @@ def train(
         When a loss is not finite.
     """
     device = X.device
-    for site, layer in zip(count(LAYER), network.modules(), strict=False):
-        if hasattr(layer, "seed"):
-            layer.seed(make_generators(seeds, device, site, first_epoch))
+    prepare(network, seeds, first_epoch)
     shuffle = make_generators(seeds, "cpu", SHUFFLE, first_epoch)
     early = None
     if validation_rows is not None:
@@ -196,6 +224,16 @@ def train(
         network.load_state_dict(early.best)
     unconverged = 0 if early is None or stop else int(active.sum())
     return history, n_epochs.numpy(), unconverged
+
+
+def prepare(network, seeds, first_epoch=0):
+    """Get the layers ready for steps, with new random numbers for each start."""
+    device = next(network.parameters()).device
+    for site, layer in zip(count(LAYER), network.modules(), strict=False):
+        if hasattr(layer, "seed"):
+            layer.seed(make_generators(seeds, device, site, first_epoch))
+        if hasattr(layer, "bind"):
+            layer.bind()
 
 
 def _run_epoch(network, phases, X, order, batch_size):

@@ -3,25 +3,20 @@
 from itertools import pairwise
 from math import prod
 
+import torch
 from torch import nn
 
 from skdeepad._nn._layers import (
+    Activation,
     BatchNorm,
     Conv2d,
     ConvTranspose2d,
     Dropout,
     Linear,
+    MeanSquaredError,
+    Stack,
+    run_recorded,
 )
-
-ACTIVATIONS = {
-    "relu": nn.ReLU,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-    "identity": nn.Identity,
-}
 
 
 class Autoencoder(nn.Module):
@@ -85,9 +80,9 @@ class Autoencoder(nn.Module):
             encoder = self._conv_encoder(image_shape, hidden_layer_sizes, code_size)
             decoder = self._conv_decoder(latent_dim, decoder_layer_sizes, image_shape)
         if sigmoid_output:
-            decoder.append(nn.Sigmoid())
-        self.encoder = nn.Sequential(*encoder)
-        self.decoder = nn.Sequential(*decoder)
+            decoder.append(Activation("sigmoid"))
+        self.encoder = Stack(*encoder)
+        self.decoder = Stack(*decoder)
 
     def encode(self, x):
         """``(k, n, n_features)`` to codes ``(k, n, code_size)``."""
@@ -96,6 +91,13 @@ class Autoencoder(nn.Module):
     def decode(self, z):
         """``(k, n, latent_dim)`` to reconstructions ``(k, n, n_features)``."""
         return self.decoder(z)
+
+    def mean_squared_error(self, x, target):
+        """Mean over rows and features, ``(k,)``, of the reconstruction's error."""
+        layers = self.encoder.recorded, self.decoder.recorded
+        if None in layers or not torch.is_grad_enabled():
+            return (self.decode(self.encode(x)) - target).square().mean((1, 2))
+        return run_recorded(x, (*layers[0], *layers[1], MeanSquaredError(target)))
 
     def _layer(self, make_layer, n_in, n_out, *args, positions=1, bias=True):
         """A layer, counted in width and work; convolved at so many positions."""
@@ -114,7 +116,7 @@ class Autoencoder(nn.Module):
         ]
         if batch_norm:
             block.append(BatchNorm(self.members, n_out))
-        block.append(ACTIVATIONS[activation]())
+        block.append(Activation(activation))
         if dropout:
             block.append(Dropout(dropout))
         return block

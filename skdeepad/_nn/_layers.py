@@ -3,12 +3,18 @@
 Every layer maps ``(k, batch, ...)`` to ``(k, batch, ...)``; member ``i`` sees
 only ``x[i]`` and its own weights, so that training ``k`` members together is
 training each of them alone.
+
+The layers of a multilayer perceptron also have a backward pass of their own, for
+:class:`Stack`: ``record(x)`` gives the output and a tuple of tensors to save, and
+``backward(gradient, saved, wanted)`` adds to the gradients of the parameters and
+gives the gradient of the input (None where it is not wanted); ``bind()`` comes first.
 """
 
 from math import prod
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 # Random numbers a member draws ahead at once: enough to hide the call's cost.
@@ -53,14 +59,41 @@ class Linear(Initialized):
             return torch.bmm(x, self.weight)
         return torch.baddbmm(self.bias, x, self.weight)
 
+    def bind(self):
+        """Note the tensors of a step, which a module is slow to look up."""
+        bias = None if self.bias is None else self.bias.data
+        bias_gradient = None if bias is None else gradient_of(self.bias)
+        self.bound = self.weight.data, bias, gradient_of(self.weight), bias_gradient
+
+    def record(self, x):
+        weight, bias, _, _ = self.bound
+        y = torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
+        return y, (x,)
+
+    def backward(self, gradient, saved, wanted):
+        weight, bias, weight_gradient, bias_gradient = self.bound
+        weight_gradient.baddbmm_(saved[0].mT, gradient)
+        if bias is not None:
+            bias_gradient.add_(gradient.sum(1, keepdim=True))
+        return torch.bmm(gradient, weight.mT) if wanted else None
+
+
+def gradient_of(parameter):
+    """A parameter's gradient to add to, made where there is none."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
+
 
 def to_channels(x):
     """``(k, batch, c, ...)`` to ``(batch, k * c, ...)``: members as channel groups."""
-    return x.transpose(0, 1).flatten(1, 2)
+    return x[0] if x.shape[0] == 1 else x.transpose(0, 1).flatten(1, 2)
 
 
 def from_channels(x, members):
     """``(batch, k * c, ...)`` back to ``(k, batch, c, ...)``."""
+    if members == 1:
+        return x.unsqueeze(0)
     return x.unflatten(1, (members, -1)).transpose(0, 1)
 
 
@@ -159,18 +192,91 @@ class BatchNorm(nn.Module):
         self.running_var.fill_(1.0)
 
     def forward(self, x):
-        y = torch.batch_norm(
-            to_channels(x),
-            self.weight.flatten(),
-            self.bias.flatten(),
-            self.running_mean.view(-1),
-            self.running_var.view(-1),
-            self.training and x.shape[1] > 1,
-            self.momentum,
-            self.eps,
-            False,
+        tensors = self.weight, self.bias, self.running_mean, self.running_var
+        flat = [tensor.view(-1) for tensor in tensors]
+        return from_channels(self._normalise(to_channels(x), flat)[0], x.shape[0])
+
+    def bind(self):
+        """Note the tensors of a step, flat."""
+        tensors = self.weight.data, self.bias.data, self.running_mean, self.running_var
+        gradients = gradient_of(self.weight), gradient_of(self.bias)
+        self.bound = (
+            [tensor.view(-1) for tensor in tensors],
+            [gradient.view(-1) for gradient in gradients],
         )
-        return from_channels(y, len(self.weight))
+
+    def record(self, x):
+        flat = to_channels(x)
+        y, mean, inverse_std = self._normalise(flat, self.bound[0])
+        return from_channels(y, x.shape[0]), (flat, mean, inverse_std)
+
+    def backward(self, gradient, saved, wanted):
+        x, mean, inverse_std = saved
+        (weight, _, running_mean, running_var), gradients = self.bound
+        y, *added = torch.ops.aten.native_batch_norm_backward(
+            to_channels(gradient),
+            x,
+            weight,
+            running_mean,
+            running_var,
+            mean,
+            inverse_std,
+            self.training and x.shape[0] > 1,
+            self.eps,
+            (True, True, True),
+        )
+        for total, more in zip(gradients, added, strict=True):
+            total.add_(more)
+        return from_channels(y, gradient.shape[0])
+
+    def _normalise(self, x, flat):
+        """Output and statistics of ``(batch, k * c, ...)``, from flat tensors."""
+        return torch.native_batch_norm(
+            x, *flat, self.training and x.shape[0] > 1, self.momentum, self.eps
+        )
+
+
+class Activation(nn.Module):
+    """An activation function by name, a key of ``ACTIVATIONS``."""
+
+    def __init__(self, name):
+        super().__init__()
+        self._function, self._derivative, self._by_output = ACTIVATIONS[name]
+
+    def forward(self, x):
+        return self._function(x)
+
+    def record(self, x):
+        y = self._function(x)
+        return y, (y if self._by_output else x,)
+
+    def backward(self, gradient, saved, wanted):
+        return self._derivative(gradient, saved[0])
+
+
+# The function, its derivative times a gradient, and whether that takes the output.
+ACTIVATIONS = {
+    "relu": (
+        torch.relu,
+        lambda g, y: torch.ops.aten.threshold_backward(g, y, 0),
+        True,
+    ),
+    "leaky_relu": (
+        F.leaky_relu,
+        lambda g, y: torch.ops.aten.leaky_relu_backward(g, y, 0.01, True),
+        True,
+    ),
+    "elu": (
+        F.elu,
+        lambda g, y: torch.ops.aten.elu_backward(g, 1, 1, 1, True, y),
+        True,
+    ),
+    "gelu": (F.gelu, torch.ops.aten.gelu_backward, False),
+    "silu": (F.silu, torch.ops.aten.silu_backward, False),
+    "tanh": (torch.tanh, torch.ops.aten.tanh_backward, True),
+    "sigmoid": (torch.sigmoid, torch.ops.aten.sigmoid_backward, True),
+    "identity": (torch.clone, lambda g, y: g, True),
+}
 
 
 class Stochastic(nn.Module):
@@ -211,10 +317,27 @@ class Dropout(Stochastic):
         self.p = p
 
     def draw(self, member, generator):
-        member.bernoulli_(1 - self.p, generator=generator).div_(1 - self.p)
+        # A unit is kept by 16 random bits, four units an integer: several times
+        # quicker than bernoulli_, and exact to 1 / 65536.
+        bits = torch.empty(
+            -(-member.numel() // 4), dtype=torch.int64, device=member.device
+        )
+        bits.random_(-(2**63), None, generator=generator)
+        lanes = bits.view(torch.int16)[: member.numel()].view_as(member)
+        torch.ge(lanes, round(self.p * 2**16) - 2**15, out=member)
+        member.div_(1 - self.p)
 
     def forward(self, x):
         return x * self.noise_like(x) if self.training else x
+
+    def record(self, x):
+        if not self.training:
+            return x.clone(), ()
+        mask = self.noise_like(x)
+        return x * mask, (mask,)
+
+    def backward(self, gradient, saved, wanted):
+        return gradient * saved[0] if saved else gradient
 
 
 class GaussianNoise(Stochastic):
@@ -238,3 +361,67 @@ class Center(nn.Module):
         """Draw from the standard normal distribution."""
         for member, generator in zip(self.value.data, generators, strict=True):
             member.normal_(generator=generator)
+
+
+class Stack(nn.Sequential):
+    """Layers in a row; where all have one, with their own backward pass.
+
+    A step of a small network is all overhead: one node of autograd for the whole
+    stack, which adds to the gradients in place, saves most of it. It needs layers
+    that are bound, once their parameters are where they will be trained.
+    """
+
+    def __init__(self, *layers):
+        super().__init__(*layers)
+        self.recorded = layers if all(hasattr(m, "record") for m in layers) else None
+
+    def forward(self, x):
+        if self.recorded is None or not torch.is_grad_enabled():
+            return super().forward(x)
+        return run_recorded(x, self.recorded)
+
+
+class MeanSquaredError:
+    """Mean squared difference from a target, ``(k,)``, as the end of a stack."""
+
+    def __init__(self, target):
+        self._target = target
+
+    def record(self, x):
+        difference = x - self._target
+        return difference.square().flatten(1).mean(1), (difference,)
+
+    def backward(self, gradient, saved, wanted):
+        (difference,) = saved
+        scale = 2 * gradient / difference[0].numel()
+        return difference * scale.view(-1, 1, 1)
+
+
+def run_recorded(x, layers):
+    """Pass ``x`` through layers that have a backward pass, as one node of autograd."""
+    # The weight is there to tell autograd that the output has a gradient.
+    return _RunRecorded.apply(x, layers[0].weight, layers)
+
+
+class _RunRecorded(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, layers):
+        ctx.layers, ctx.counts, tensors = layers, [], []
+        for layer in layers:
+            x, saved = layer.record(x)
+            ctx.counts.append(len(saved))
+            tensors += saved
+        ctx.save_for_backward(*tensors)
+        return x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        tensors = ctx.saved_tensors
+        end = len(tensors)
+        for i in range(len(ctx.layers) - 1, -1, -1):
+            start = end - ctx.counts[i]
+            wanted = i > 0 or ctx.needs_input_grad[0]
+            gradient = ctx.layers[i].backward(gradient, tensors[start:end], wanted)
+            end = start
+        return gradient, None, None

@@ -63,8 +63,7 @@ class AutoencoderDetector(BaseAutoencoderDetector):
 
     def _loss(self, network, x):
         noisy = network.noise(x, self.noise_std) if self.noise_std else x
-        error = (self._reconstruction(network, noisy) - x).square()
-        return {"loss": error.mean((1, 2))}
+        return {"loss": network.mean_squared_error(noisy, x)}
 
     def _feature_errors(self, network, x):
         return (self._reconstruction(network, x) - x).square() / x.shape[2]

@@ -1,9 +1,11 @@
 """The networks have the layers that the parameters describe."""
 
 import pytest
+import torch
 
 from skdeepad import AutoencoderDetector, VAEDetector
 from skdeepad._nn._autoencoder import conv_sizes
+from skdeepad._training import initialize, prepare
 
 
 def widths(part):
@@ -55,7 +57,24 @@ def test_block_order_is_layer_norm_activation_dropout():
     params = {"hidden_layer_sizes": (8, 4), "latent_dim": 2, "activation": "elu"}
     net = network(batch_norm=True, dropout=0.1, **params)
     names = [type(m).__name__ for m in net.encoder]
-    assert names == [*["Linear", "BatchNorm", "ELU", "Dropout"] * 2, "Linear"]
+    assert names == [*["Linear", "BatchNorm", "Activation", "Dropout"] * 2, "Linear"]
+
+
+def test_mean_squared_error_is_one_node_or_many():
+    net = network(hidden_layer_sizes=(8,), latent_dim=2)
+    initialize(net, [torch.Generator().manual_seed(i) for i in range(2)])
+    prepare(net, [0, 1])
+    x, target = torch.randn(2, 2, 5, 9, generator=torch.Generator().manual_seed(2))
+    expected = (net.decode(net.encode(x)) - target).square().mean((1, 2))
+    torch.testing.assert_close(net.mean_squared_error(x, target), expected)
+    net.mean_squared_error(x, target).sum().backward()
+    gradients = [p.grad.clone() for p in net.parameters()]
+    net.zero_grad(set_to_none=False)
+    expected.sum().backward()
+    for ours, parameter in zip(gradients, net.parameters(), strict=True):
+        torch.testing.assert_close(ours, parameter.grad)
+    with torch.no_grad():
+        torch.testing.assert_close(net.mean_squared_error(x, target), expected)
 
 
 def test_conv_network_of_the_ed_vae_paper():

@@ -119,3 +119,58 @@ def test_noise_is_standard_normal_and_only_in_training():
     assert y.mean().item() == pytest.approx(2, abs=0.01)
     assert y.std().item() == pytest.approx(0.5, abs=0.01)
     assert torch.equal(layer.eval()(mean, 0.5), mean)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", layers.ACTIVATIONS)
+def test_own_backward_pass_is_autograds(name, training, members):
+    """Output, and gradients of the input and of every parameter, in float64."""
+    stack = layers.Stack(
+        layers.Linear(members, 4, 6, bias=False),
+        layers.BatchNorm(members, 6),
+        layers.Activation(name),
+        layers.Dropout(0.3),
+        layers.Linear(members, 6, 5),
+        layers.Activation(name),
+        layers.Linear(members, 5, 2),
+    ).double()
+    for layer in stack:
+        if hasattr(layer, "initialize"):
+            layer.initialize(generators(members))
+    x = torch.randn(members, B, 4, generator=generators()[0], dtype=torch.float64)
+    results = []
+    for by_autograd in (False, True):
+        stack[1].initialize(None)
+        stack[3].seed(generators(members))
+        stack.train(training)
+        stack.zero_grad(set_to_none=False)
+        for layer in stack:
+            if hasattr(layer, "bind"):
+                layer.bind()
+        start = x.clone().requires_grad_()
+        y = nn.Sequential.forward(stack, start) if by_autograd else stack(start)
+        y.square().sum().backward()
+        gradients = [start.grad, *(p.grad.clone() for p in stack.parameters())]
+        results.append([y, *gradients, stack[1].running_var.clone()])
+    for ours, expected in zip(*results, strict=True):
+        torch.testing.assert_close(ours, expected)
+        assert ours.abs().sum() > 0
+
+
+def test_gradients_add_up_over_passes():
+    stack = layers.Stack(layers.Linear(2, 3, 2))
+    stack[0].initialize(generators(2))
+    stack[0].bind()
+    x = torch.ones(2, B, 3)
+    stack(x).sum().backward()
+    once = stack[0].weight.grad.clone()
+    stack(x).sum().backward()
+    torch.testing.assert_close(stack[0].weight.grad, 2 * once)
+
+
+def test_a_stack_with_other_layers_is_left_to_autograd():
+    stack = layers.Stack(layers.Linear(1, 4, 4), nn.Flatten(2))
+    stack[0].initialize(generators(1))
+    stack(torch.ones(1, B, 4)).sum().backward()
+    assert stack[0].weight.grad is not None
