@@ -11,6 +11,7 @@ from torch import nn
 from skdeepad import AutoencoderDetector
 from skdeepad._random import make_generators, member_seeds
 from skdeepad._training import (
+    Adam,
     GradientPhase,
     build,
     limit_threads,
@@ -234,6 +235,26 @@ def test_passes_without_gradients_are_chunked(monkeypatch):
     mean = mean_over_rows(network, function, X)
     assert sizes == [(2, 3, 2), (2, 3, 2), (2, 1, 2)]
     torch.testing.assert_close(mean, X.square().sum(1).mean().expand(2))
+
+
+def test_adam_is_torchs_with_gradients_that_end():
+    generator = torch.Generator().manual_seed(0)
+    ours, theirs = (nn.Parameter(torch.ones(6)) for _ in range(2))
+    adam = Adam([ours], lr=0.01, weight_decay=0.1)
+    reference = torch.optim.Adam([theirs], lr=0.01, weight_decay=0.1)
+    for _ in range(50):
+        ours.grad = torch.randn(6, generator=generator)
+        theirs.grad = ours.grad.clone()
+        adam.step()
+        reference.step()
+    torch.testing.assert_close(ours, theirs)
+    adam._options["weight_decay"] = 0.0
+    for _ in range(1000):
+        ours.grad = torch.zeros(6)
+        adam.step()
+    assert adam._mean.eq(0).all()  # not denormal
+    assert not torch.allclose(ours, theirs)
+    assert torch.isfinite(ours).all()
 
 
 def test_optimizer_sees_one_flat_tensor():

@@ -241,41 +241,45 @@ class Activation(nn.Module):
 
     def __init__(self, name):
         super().__init__()
-        self._function, self._derivative, self._by_output = ACTIVATIONS[name]
+        self._function, self._in_place, self._derivative = ACTIVATIONS[name]
 
     def forward(self, x):
         return self._function(x)
 
     def record(self, x):
-        y = self._function(x)
-        return y, (y if self._by_output else x,)
+        if self._in_place is None:
+            return self._function(x), (x,)
+        # A layer before saves its input, not its output, which may be overwritten.
+        y = self._in_place(x)
+        return y, (y,)
 
     def backward(self, gradient, saved, wanted):
         return self._derivative(gradient, saved[0])
 
 
-# The function, its derivative times a gradient, and whether that takes the output.
+# The function; the same in place, where the derivative can be had from the output;
+# and the derivative times a gradient, from output or input accordingly.
 ACTIVATIONS = {
     "relu": (
         torch.relu,
+        torch.relu_,
         lambda g, y: torch.ops.aten.threshold_backward(g, y, 0),
-        True,
     ),
     "leaky_relu": (
         F.leaky_relu,
+        F.leaky_relu_,
         lambda g, y: torch.ops.aten.leaky_relu_backward(g, y, 0.01, True),
-        True,
     ),
     "elu": (
         F.elu,
+        F.elu_,
         lambda g, y: torch.ops.aten.elu_backward(g, 1, 1, 1, True, y),
-        True,
     ),
-    "gelu": (F.gelu, torch.ops.aten.gelu_backward, False),
-    "silu": (F.silu, torch.ops.aten.silu_backward, False),
-    "tanh": (torch.tanh, torch.ops.aten.tanh_backward, True),
-    "sigmoid": (torch.sigmoid, torch.ops.aten.sigmoid_backward, True),
-    "identity": (torch.clone, lambda g, y: g, True),
+    "gelu": (F.gelu, None, torch.ops.aten.gelu_backward),
+    "silu": (F.silu, None, torch.ops.aten.silu_backward),
+    "tanh": (torch.tanh, torch.tanh_, torch.ops.aten.tanh_backward),
+    "sigmoid": (torch.sigmoid, torch.sigmoid_, torch.ops.aten.sigmoid_backward),
+    "identity": (torch.clone, lambda x: x, lambda g, y: g),
 }
 
 
