@@ -11,12 +11,14 @@ import argparse
 import sys
 import time
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.neighbors import LocalOutlierFactor
@@ -54,7 +56,29 @@ METHODS = {
     "LocalOutlierFactor": lambda s: LocalOutlierFactor(novelty=True),
     "PCA (90 %)": lambda s: PCADetector(random_state=s),
 }
+# Run only where asked for by name: not in the project's environment.
+OPTIONAL = {"PyOD AutoEncoder": lambda s: PyODDetector("auto_encoder", s)}
 OURS = ("AutoencoderDetector", "VAEDetector", "DASVDD")
+
+
+class PyODDetector(OutlierMixin, BaseEstimator):
+    """A PyOD detector with its defaults, scored as scikit-learn's are."""
+
+    def __init__(self, name, random_state):
+        self.name = name
+        self.random_state = random_state
+
+    def fit(self, X, y=None):
+        """Train the detector."""
+        module = import_module(f"pyod.models.{self.name}")
+        cls = getattr(module, {"auto_encoder": "AutoEncoder"}[self.name])
+        self.detector_ = cls(random_state=self.random_state, verbose=0).fit(X)
+        return self
+
+    def decision_function(self, X):
+        """Minus PyOD's score, which is higher for anomalies."""
+        return -self.detector_.decision_function(X)
+
 
 EMBEDDED = {"wbc": load_wbc, "wine": load_wine} | {
     f"digit {digit}": partial(load_digits, digit) for digit in range(10)
@@ -91,7 +115,9 @@ def run_unit(load, unit):
     """Train and test one method on one split; a row of results."""
     X, y = load(return_X_y=True)
     train, test, labels = split(X, y, unit["seed"], unit["max_train_rows"])
-    detector = make_pipeline(StandardScaler(), METHODS[unit["method"]](unit["seed"]))
+    detector = make_pipeline(
+        StandardScaler(), (METHODS | OPTIONAL)[unit["method"]](unit["seed"])
+    )
     start = time.perf_counter()
     detector.fit(train)
     fitted = time.perf_counter()
@@ -149,7 +175,7 @@ def run(loaders, methods, seeds, max_train_rows, results, n_jobs):
             "method": method,
             "seed": seed,
             "max_train_rows": max_train_rows,
-            "params_id": params_id(METHODS[method](0)),
+            "params_id": params_id((METHODS | OPTIONAL)[method](0)),
         }
         for dataset in loaders
         for seed in seeds
@@ -185,7 +211,7 @@ def by_dataset(rows, measure):
     """Mean over seeds: a row a data set, a column a method."""
     table = rows.pivot_table(index="dataset", columns="method", values=measure)
     datasets, methods = rows["dataset"].unique(), rows["method"].unique()
-    order = [name for name in METHODS if name in set(methods)]
+    order = [name for name in METHODS | OPTIONAL if name in set(methods)]
     return table.loc[sorted(datasets, key=_natural), order]
 
 
@@ -244,7 +270,12 @@ def parse(arguments):
     )
     parser.add_argument("--suite", choices=SUITES, default="embedded")
     parser.add_argument("--datasets", nargs="+", metavar="NAME")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        choices=[*METHODS, *OPTIONAL],
+        default=list(METHODS),
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--max-train-rows", type=int, default=5000)
     parser.add_argument("--n-jobs", type=int, default=1)

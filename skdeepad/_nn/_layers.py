@@ -293,7 +293,7 @@ class Stochastic(nn.Module):
     def seed(self, generators):
         """Use ``generators``, one a member, from the next step on."""
         self._generators = generators
-        self._block, self._used = None, 0
+        self._ahead, self._rows = [], 0
 
     def draw(self, member, generator):
         """Fill one member's block in place."""
@@ -302,15 +302,14 @@ class Stochastic(nn.Module):
     def noise_like(self, x):
         """Numbers of the shape of ``x``, ``(k, batch, ...)``, for one step."""
         rows = x.shape[1]
-        block = self._block  # (k, steps, batch, ...)
-        if block is None or self._used == block.shape[1] or rows > block.shape[2]:
+        if not self._ahead or rows > self._rows:
             steps = max(1, NOISE_BLOCK // prod(x.shape[1:]))
             block = x.new_empty(len(x), steps, *x.shape[1:])
             for member, generator in zip(block, self._generators, strict=True):
                 self.draw(member, generator)
-            self._block, self._used = block, 0
-        self._used += 1
-        return block[:, self._used - 1, :rows]
+            self._ahead, self._rows = list(block.unbind(1)), rows
+        noise = self._ahead.pop()  # (k, batch, ...)
+        return noise if rows == self._rows else noise[:, :rows]
 
 
 class Dropout(Stochastic):
