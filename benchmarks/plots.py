@@ -1,5 +1,7 @@
 """The pictures of the benchmarks."""
 
+import re
+
 import matplotlib
 
 matplotlib.use("Agg")
@@ -85,10 +87,8 @@ def plot_heatmap(auroc, *, highlight, path):
             color=INK,
             fontweight="bold" if bold else "normal",
         )
-    names = [name.replace("Detector", "\nDetector") for name in order]
-    names = [name.replace("OutlierFactor", "\nOutlier\nFactor") for name in names]
-    names = [name.replace("IsolationF", "Isolation\nF") for name in names]
-    names = [name.replace("OneClassS", "OneClass\nS") for name in names]
+    # A line a word: AutoencoderDetector and KDE (5-fold) are two.
+    names = [re.sub(r"(?<=[a-z])(?=[A-Z][a-z])| ", "\n", name) for name in order]
     ax.xaxis.tick_top()
     ax.set_xticks(range(len(order)), names, fontsize=9)
     for label, name in zip(ax.get_xticklabels(), order, strict=True):

@@ -23,8 +23,8 @@ X_test = np.r_[held_out, X[y == -1]]
 y_test = np.r_[np.ones(len(held_out)), -np.ones((y == -1).sum())]
 
 detectors = [AutoencoderDetector(), VAEDetector(), DASVDD()]
-fig, axes = plt.subplots(6, 8, figsize=(8, 6.6), layout="constrained")
-for detector, (top, bottom) in zip(detectors, axes.reshape(3, 2, 8), strict=True):
+fig = plt.figure(figsize=(8, 7.5), layout="constrained")
+for detector, part in zip(detectors, fig.subfigures(3), strict=True):
     detector.set_params(random_state=0).fit(train)
     scores = detector.score_samples(X_test)
     auroc = roc_auc_score(y_test, scores)
@@ -32,13 +32,11 @@ for detector, (top, bottom) in zip(detectors, axes.reshape(3, 2, 8), strict=True
     # The four most normal digits, then the four most anomalous ones.
     order = scores.argsort()
     shown = X_test[np.r_[order[:-5:-1], order[3::-1]]]
-    for ax, image in zip(top, shown, strict=True):
-        ax.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
-    for ax, image in zip(bottom, detector.reconstruct(shown), strict=True):
-        ax.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
-    top[0].set_ylabel("input")
-    bottom[0].set_ylabel("output")
-    top[0].set_title(f"{type(detector).__name__}, AUROC {auroc:.3f}", loc="left")
-for ax in axes.flat:
-    ax.set(xticks=[], yticks=[])
+    rows = part.subplots(2, 8, subplot_kw={"xticks": [], "yticks": []})
+    for axes, images in zip(rows, (shown, detector.reconstruct(shown)), strict=True):
+        for ax, image in zip(axes, images, strict=True):
+            ax.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
+    rows[0, 0].set_ylabel("input")
+    rows[1, 0].set_ylabel("output")
+    part.suptitle(f"{type(detector).__name__}, AUROC {auroc:.3f}")
 plt.show()

@@ -74,8 +74,6 @@ output_activation : {"identity", "sigmoid"}, default="{output_activation}"
     "sigmoid" bounds the reconstruction to (0, 1), for X in [0, 1] and
     ``standardize=False``.""",
     "shared_attributes": """\
-offset_ : float
-    Threshold: ``decision_function`` is ``score_samples`` minus it.
 history_ : dict of ndarray of shape (n_iter_,)
     Per epoch, the loss and its parts, averaged over the rows and the
     networks; ``"validation_loss"`` with early stopping.
@@ -85,6 +83,10 @@ scaler_ : StandardScaler
     The scale of the training rows.
 device_ : str
     Device the detector was trained on.
+{detector_attributes}""",
+    "detector_attributes": """\
+offset_ : float
+    Threshold: ``decision_function`` is ``score_samples`` minus it.
 n_features_in_ : int
     Number of features seen in ``fit``.
 feature_names_in_ : ndarray of shape (n_features_in_,)

@@ -36,12 +36,7 @@ class KDEDetector(BaseDetector):
         The fitted density, which holds the training rows.
     bandwidth_ : float
         The width in use.
-    offset_ : float
-        Threshold: ``decision_function`` is ``score_samples`` minus it.
-    n_features_in_ : int
-        Number of features seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X had names in ``fit``.
+    {detector_attributes}
 
     References
     ----------

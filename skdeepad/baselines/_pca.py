@@ -30,12 +30,7 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
     ----------
     pca_ : PCA
         The fitted components.
-    offset_ : float
-        Threshold: ``decision_function`` is ``score_samples`` minus it.
-    n_features_in_ : int
-        Number of features seen in ``fit``.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, where X had names in ``fit``.
+    {detector_attributes}
 
     Examples
     --------
