@@ -272,7 +272,9 @@ def _gather(X, order, batch_size):
     step_bytes = len(order) * batch_size * X[0].numel() * X.element_size()
     steps = max(1, GATHER_BYTES // step_bytes)
     for rows in order.split(steps * batch_size, dim=1):
-        yield from X[rows].split(batch_size, dim=1)
+        # index_select copies whole rows, several times quicker than X[rows].
+        gathered = X.index_select(0, rows.flatten()).view(*rows.shape, -1)
+        yield from gathered.split(batch_size, dim=1)
 
 
 def chunk_rows(network, itemsize):
