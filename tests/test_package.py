@@ -23,8 +23,9 @@ def test_readme_code_runs(capsys):
     text = (ROOT / "README.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert blocks
+    names = {"__name__": "__main__"}  # a reader runs the blocks one after the other
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+        exec(compile(block, "README.md", "exec"), names)
 
 
 def test_readme_names_every_detector():
