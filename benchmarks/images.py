@@ -147,12 +147,11 @@ def main(arguments=None):
                 f"AUROC {row['auroc']:.3f} ({row['fit_seconds']:.0f} s)"
             )
     print(f"\n{'class':>5}  {'method':<30}{'seed':>5}{'AUROC':>8}{'AP':>8}")
-    for row in results.rows:
-        if any(all(row[k] == str(unit[k]) for k in KEY) for unit in units):
-            print(
-                f"{row['normal_class']:>5}  {row['method']:<30}{row['seed']:>5}"
-                f"{float(row['auroc']):>8.3f}{float(row['average_precision']):>8.3f}"
-            )
+    for row in results.rows_of(units):
+        print(
+            f"{row['normal_class']:>5}  {row['method']:<30}{row['seed']:>5}"
+            f"{float(row['auroc']):>8.3f}{float(row['average_precision']):>8.3f}"
+        )
 
 
 if __name__ == "__main__":

@@ -38,9 +38,12 @@ class ResultsFile:
 
     def has(self, unit):
         """Whether a row of this unit (a dict that holds the key) is there."""
-        return any(
-            all(row[name] == str(unit[name]) for name in self._key) for row in self.rows
-        )
+        return bool(self.rows_of([unit]))
+
+    def rows_of(self, units):
+        """The rows of these units, in the file's order."""
+        wanted = {tuple(str(unit[name]) for name in self._key) for unit in units}
+        return [row for row in self.rows if tuple(row[k] for k in self._key) in wanted]
 
     def append(self, row):
         """Add a row and have it on the disk before returning."""

@@ -196,13 +196,8 @@ def run(loaders, methods, seeds, max_train_rows, results, n_jobs):
             progress.update(
                 task, advance=1, description=f"{row['dataset']}, {row['method']}"
             )
-    return pd.DataFrame(
-        [row for row in results.rows if any(_is(row, unit) for unit in units)]
-    ).astype(dict.fromkeys(MEASURES, float))
-
-
-def _is(row, unit):
-    return all(row[name] == str(unit[name]) for name in KEY)
+    rows = pd.DataFrame(results.rows_of(units))
+    return rows.astype(dict.fromkeys(MEASURES, float))
 
 
 def by_dataset(rows, measure):
