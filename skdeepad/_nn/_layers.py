@@ -193,47 +193,53 @@ class BatchNorm(nn.Module):
 
     def forward(self, x):
         tensors = self.weight, self.bias, self.running_mean, self.running_var
-        flat = [tensor.view(-1) for tensor in tensors]
-        return from_channels(self._normalise(to_channels(x), flat)[0], x.shape[0])
+        flat = to_channels(x)
+        y, _, _ = torch.native_batch_norm(
+            flat,
+            *(tensor.view(-1) for tensor in tensors),
+            self.training and len(flat) > 1,
+            self.momentum,
+            self.eps,
+        )
+        return from_channels(y, x.shape[0])
 
     def bind(self):
-        """Note the tensors of a step, flat."""
+        """Note the tensors of a step, ``(k, 1, features)``."""
         tensors = self.weight.data, self.bias.data, self.running_mean, self.running_var
         gradients = gradient_of(self.weight), gradient_of(self.bias)
-        self.bound = (
-            [tensor.view(-1) for tensor in tensors],
-            [gradient.view(-1) for gradient in gradients],
-        )
+        self.bound = [tensor.unsqueeze(1) for tensor in (*tensors, *gradients)]
+
+    # By the formula: for k > 1, torch's own kernel needs copies to its layout.
 
     def record(self, x):
-        flat = to_channels(x)
-        y, mean, inverse_std = self._normalise(flat, self.bound[0])
-        return from_channels(y, x.shape[0]), (flat, mean, inverse_std)
+        weight, bias, running_mean, running_var, _, _ = self.bound
+        n_rows = x.shape[1]
+        if self.training and n_rows > 1:
+            mean = x.mean(1, keepdim=True)
+            z = x - mean
+            var = z.square().mean(1, keepdim=True)
+            running_mean.lerp_(mean, self.momentum)
+            running_var.lerp_(var * (n_rows / (n_rows - 1)), self.momentum)
+            inverse_std = var.add_(self.eps).rsqrt_()
+        else:
+            z = x - running_mean
+            inverse_std = (running_var + self.eps).rsqrt_()
+        z.mul_(inverse_std)
+        return torch.addcmul(bias, z, weight), (z, inverse_std)
 
     def backward(self, gradient, saved, wanted):
-        x, mean, inverse_std = saved
-        (weight, _, running_mean, running_var), gradients = self.bound
-        y, *added = torch.ops.aten.native_batch_norm_backward(
-            to_channels(gradient),
-            x,
-            weight,
-            running_mean,
-            running_var,
-            mean,
-            inverse_std,
-            self.training and x.shape[0] > 1,
-            self.eps,
-            (True, True, True),
-        )
-        for total, more in zip(gradients, added, strict=True):
-            total.add_(more)
-        return from_channels(y, gradient.shape[0])
-
-    def _normalise(self, x, flat):
-        """Output and statistics of ``(batch, k * c, ...)``, from flat tensors."""
-        return torch.native_batch_norm(
-            x, *flat, self.training and x.shape[0] > 1, self.momentum, self.eps
-        )
+        z, inverse_std = saved
+        weight, _, _, _, weight_gradient, bias_gradient = self.bound
+        n_rows = z.shape[1]
+        by_weight = (gradient * z).sum(1, keepdim=True)
+        by_bias = gradient.sum(1, keepdim=True)
+        weight_gradient.add_(by_weight)
+        bias_gradient.add_(by_bias)
+        if self.training and n_rows > 1:
+            # The batch's mean and variance moved with each of its rows.
+            gradient = torch.addcmul(gradient, z, by_weight, value=-1 / n_rows)
+            gradient.sub_(by_bias, alpha=1 / n_rows)
+        return gradient * (weight * inverse_std)
 
 
 class Activation(nn.Module):
