@@ -14,9 +14,10 @@ _PUBLIC = {
     "DASVDD": "skdeepad.detectors._dasvdd",
     "KDEDetector": "skdeepad.baselines._kde",
     "PCADetector": "skdeepad.baselines._pca",
+    "ThresholdedDetector": "skdeepad.thresholds._detector",
 }
 
-_SUBMODULES = ("datasets", "thresholds")
+_SUBMODULES = ("datasets", "metrics", "model_selection", "thresholds")
 
 __all__ = [*_PUBLIC, *_SUBMODULES, "__version__"]
 

@@ -9,12 +9,16 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.callback import with_callbacks
+from sklearn.model_selection import train_test_split
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from skdeepad._docs import insert_shared_docs
-from skdeepad.thresholds import make_threshold
-from skdeepad.thresholds._strategies import check_both_classes, to_labels
+from skdeepad.thresholds._conformal import benjamini_hochberg, conformal_p_values
+from skdeepad.thresholds._labels import check_both_classes, normal_scores, to_labels
+from skdeepad.thresholds._make import make_threshold
 
 
 def _all_or_nothing(fit):
@@ -35,21 +39,69 @@ def _all_or_nothing(fit):
 
 @dataclass(frozen=True)
 class FitTask:
-    """The validated rows and labels of one fit, and the strategy for its threshold."""
+    """The rows of one fit: some to train on, some to set the threshold with."""
 
-    X: np.ndarray
+    X: Any
     y: np.ndarray | None
     strategy: Any
+    training: np.ndarray | None = None
+    scored: np.ndarray | None = None
+
+    @classmethod
+    def divide(cls, X, y, strategy, random_state):
+        """Train on the normal rows, but for those that the strategy holds out."""
+        size = getattr(strategy, "calibration_size", None)
+        if size is None:
+            return cls.keep_all(X, y, strategy)
+        n_rows = _num_samples(X)
+        normal = np.arange(n_rows) if y is None else np.flatnonzero(y == 1)
+        own = strategy.random_state
+        training, held_out = train_test_split(
+            normal, test_size=size, random_state=random_state if own is None else own
+        )
+        strategy.check_size(len(held_out))
+        return cls(X, y, strategy, training, held_out)
+
+    @classmethod
+    def keep_all(cls, X, y, strategy):
+        """Train on all normal rows and score all rows."""
+        return cls(X, y, strategy, None if y is None else np.flatnonzero(y == 1))
 
     @property
-    def normal_rows(self):
-        """Rows to train on: all of them, or those labelled +1."""
-        return self.X if self.y is None else self.X[self.y == 1]
+    def training_rows(self):
+        """Rows to train on; all are the array itself, not a copy."""
+        return self._rows(self.training)
+
+    def scores(self, detector):
+        """Scores for the threshold by a detector that can score, and their labels."""
+        y = self.y if self.y is None or self.scored is None else self.y[self.scored]
+        return detector._rounded_scores(self._rows(self.scored)), y
+
+    def _rows(self, indices):
+        return self.X if indices is None else _safe_indexing(self.X, indices)
 
     def set_threshold(self, detector):
-        """Set the offset of a detector that can score."""
-        scores = detector._rounded_scores(self.X)
-        detector.offset_ = self.strategy.find_offset(scores, self.y)
+        """Set the threshold of a detector that can score."""
+        set_threshold(detector, self.strategy, *self.scores(detector))
+
+
+def set_threshold(detector, strategy, scores, y):
+    """Set a detector's offset, and keep the scores that p-values compare with."""
+    detector.offset_ = strategy.find_offset(scores, y)
+    if getattr(strategy, "calibration_size", None) is None:
+        vars(detector).pop("calibration_scores_", None)
+    else:
+        detector.calibration_scores_ = np.sort(normal_scores(scores, y))
+
+
+def _is_calibrated(detector):
+    if not hasattr(detector, "calibration_scores_"):
+        raise AttributeError(
+            "p-values need a conformal threshold: fit with threshold='conformal', or "
+            "call fit_threshold(X, threshold='conformal') with normal rows that were "
+            "not trained on."
+        )
+    return True
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -126,16 +178,23 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             When X or y do not suit the parameters, or training diverges. A
             detector that was fitted stays as it was.
         """
+        task = self._task(X, y)
+        self._fit(task.training_rows, task)
+        self._set_threshold(task)
+        return self
+
+    def _set_threshold(self, task):
+        task.set_threshold(self)
+
+    def _task(self, X, y):
+        """Validated rows and labels of a fit."""
         strategy = make_threshold(self.threshold, self.contamination)
         X = validate_data(
             self, X, dtype=[np.float64, np.float32], reset=not self._continues()
         )
         y = self._labels(X, y, strategy)
         self._check_input(X)
-        task = FitTask(X, y, strategy)
-        self._fit(task.normal_rows, task)
-        task.set_threshold(self)
-        return self
+        return FitTask.divide(X, y, strategy, getattr(self, "random_state", None))
 
     def fit_predict(self, X, y=None):
         """Fit, then label the same rows.
@@ -176,13 +235,14 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         elif not isinstance(threshold, str) or threshold not in ("auto", "quantile"):
             contamination = "auto"
         strategy = make_threshold(threshold, contamination)
-        FitTask(X, self._labels(X, y, strategy), strategy).set_threshold(self)
+        task = FitTask(X, self._labels(X, y, strategy), strategy)
+        task.set_threshold(self)
         return self
 
     def _labels(self, X, y, strategy):
         """``y`` as labels, or None where it is not a label vector."""
         if getattr(strategy, "requires_labels", False):
-            check_both_classes(y)
+            check_both_classes(y, f"The threshold {strategy!r}")
         if y is None:
             return None
         labels = to_labels(y)
@@ -196,8 +256,10 @@ class BaseDetector(OutlierMixin, BaseEstimator):
                     stacklevel=2,
                 )
             return None
-        if len(labels) != len(X):
-            raise ValueError(f"X has {len(X)} rows and y has {len(labels)} labels.")
+        if len(labels) != _num_samples(X):
+            raise ValueError(
+                f"X has {_num_samples(X)} rows and y has {len(labels)} labels."
+            )
         if not np.any(labels == 1):
             raise ValueError(
                 "y labels every row as an anomaly (-1): there is no normal row (+1) "
@@ -261,3 +323,38 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             +1 for normal rows, -1 for anomalies.
         """
         return np.where(self.decision_function(X) >= 0, 1, -1)
+
+    @available_if(_is_calibrated)
+    def p_values(self, X):
+        """Conformal p-value of each row; with a conformal threshold.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        p_values : ndarray of shape (n_samples,), float64
+            Share of held-out normal rows (and the row itself) that look as
+            anomalous, see :func:`skdeepad.thresholds.conformal_p_values`.
+        """
+        return conformal_p_values(self.calibration_scores_, self.score_samples(X))
+
+    @available_if(_is_calibrated)
+    def predict_fdr(self, X, fdr=0.1):
+        """Label rows so that few of those flagged are false alarms.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows that are judged together: a row's label depends on the others.
+        fdr : float in (0, 1), default=0.1
+            Expected share of false alarms among the flagged rows, by the
+            procedure of Benjamini and Hochberg on ``p_values``.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,), int
+            +1 for normal rows, -1 for anomalies.
+        """
+        return np.where(benjamini_hochberg(self.p_values(X), fdr), -1, 1)

@@ -2,7 +2,8 @@
 
 import copy
 import warnings
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -20,6 +21,9 @@ from skdeepad._random import member_seeds
 
 # Largest scaled value that is told from larger ones.
 FARTHEST = 1e100
+
+# Networks that a search has trained together, for the fits that follow.
+TRAINED_BEFORE: ContextVar = ContextVar("trained_before", default=None)
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -98,6 +102,17 @@ class BaseDeepDetector(
         "verbose": ["verbose"],
     }
 
+    # Parameters in which networks that train together may differ: those used before
+    # the loop only, after it only, and in it, where the parameter becomes a tensor
+    # (members, 1, ...) of so many dimensions.
+    _used_before: ClassVar[frozenset] = frozenset(
+        {"random_state", "n_estimators", "dropout"}
+    )
+    _used_after: ClassVar[frozenset] = frozenset(
+        {"max_epochs", "threshold", "contamination", "warm_start", "verbose"}
+    )
+    _used_within: ClassVar[dict] = {"learning_rate": 1, "weight_decay": 1}
+
     # What a detector states.
 
     def _build_network(self, n_features, members):
@@ -131,9 +146,21 @@ class BaseDeepDetector(
         return self.warm_start and hasattr(self, "_state")
 
     def _fit(self, X, task):
+        trained = TRAINED_BEFORE.get()
+        if trained is not None and not self._continues() and trained.serve(self, X):
+            return
+        run = self._start(X)
+        with _EpochReports(self, task, run) as reports:
+            history, n_epochs, unconverged = self._train(run, reports=reports)
+        if unconverged:
+            self._warn_unconverged(unconverged, self.n_estimators)
+        run.finish(self, int(n_epochs.max()), history, run.network.state_dict())
+
+    def _start(self, X):
+        """Learn the scale, and make the networks that training begins with."""
         import torch
 
-        from skdeepad._training import build, split_validation, train
+        from skdeepad._training import build, split_validation
 
         device = self._torch_device()
         seeds = member_seeds(self.random_state, self.n_estimators)
@@ -157,39 +184,36 @@ class BaseDeepDetector(
         if self.early_stopping:
             rows, held_out = split_validation(seeds, len(X), self._n_validation(X))
         self.device_ = str(device)
+        return Run(network, x, rows, held_out, seeds, first_epoch, before)
 
-        def set_fitted(detector, n_iter, history, state):
-            """Give a detector what training leaves behind."""
-            detector.n_iter_ = n_iter
-            detector.history_ = _append_history(before, history, first_epoch)
-            detector._set_state(state)
+    def _train(self, run, **options):
+        """Train the networks of a :class:`Run`; see ``skdeepad._training.train``."""
+        from skdeepad._training import train
 
-        with _EpochReports(self, task, set_fitted) as reports:
-            history, n_epochs, unconverged = train(
-                network,
-                self._phases(network),
-                x,
-                rows,
-                seeds=seeds,
-                max_epochs=self.max_epochs,
-                batch_size=int(self.batch_size),
-                first_epoch=first_epoch,
-                validation_rows=held_out,
-                validation_loss=partial(self._loss, network),
-                n_iter_no_change=self.n_iter_no_change,
-                reports=reports,
-            )
-        if unconverged:
-            warnings.warn(
-                f"{unconverged} of {self.n_estimators} network(s) still improved on "
-                f"the held-out rows within n_iter_no_change={self.n_iter_no_change} "
-                f"epochs of the end at max_epochs={self.max_epochs}: the best weights "
-                "so far are kept. Raise max_epochs.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-        n_iter = first_epoch + int(n_epochs.max())
-        set_fitted(self, n_iter, history, network.state_dict())
+        return train(
+            run.network,
+            self._phases(run.network),
+            run.x,
+            run.rows,
+            seeds=run.seeds,
+            max_epochs=self.max_epochs,
+            batch_size=int(self.batch_size),
+            first_epoch=run.first_epoch,
+            validation_rows=run.held_out,
+            validation_loss=partial(self._loss, run.network),
+            n_iter_no_change=self.n_iter_no_change,
+            **options,
+        )
+
+    def _warn_unconverged(self, unconverged, n_members):
+        warnings.warn(
+            f"{unconverged} of {n_members} network(s) still improved on "
+            f"the held-out rows within n_iter_no_change={self.n_iter_no_change} "
+            f"epochs of the end at max_epochs={self.max_epochs}: the best weights "
+            "so far are kept. Raise max_epochs.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
 
     def _n_validation(self, X):
         n_validation = int(np.ceil(self.validation_fraction * len(X)))
@@ -215,10 +239,10 @@ class BaseDeepDetector(
                 "undo the change of the architecture or of n_estimators."
             )
 
-    def _adam(self, parameters):
+    def _adam(self, parameter, spread):
         from skdeepad._training import Adam
 
-        return Adam(parameters, float(self.learning_rate), float(self.weight_decay))
+        return Adam(parameter, spread, self.learning_rate, self.weight_decay)
 
     def _torch_device(self):
         """The device to run on, from the parameter ``device``."""
@@ -248,15 +272,27 @@ class BaseDeepDetector(
     # The fitted state: arrays, and the parameters that say how to read them.
 
     def _set_state(self, state):
+        self._state = {
+            name: value.detach().cpu().numpy().copy() for name, value in state.items()
+        }
+        self._note_params()
+
+    def _note_params(self):
+        """Keep the parameters that the state is read with."""
         params = self.get_params(deep=False)
         # What a later fit alone reads need not be kept as it was.
         for name in ("random_state", "threshold", "contamination", "device"):
             del params[name]
         self._fitted_params = copy.deepcopy(params)
-        self._state = {
-            name: value.detach().cpu().numpy().copy() for name, value in state.items()
-        }
         self._n_features_out = self.n_estimators * self._latent_size()
+
+    def _adopt(self, fitted):
+        """Become as another detector, which was trained on the same rows."""
+        params = self.get_params(deep=False)
+        for name, value in vars(fitted).items():
+            if name not in params:
+                setattr(self, name, value)
+        self._note_params()
 
     def _as_fitted(self):
         """Copy with the parameters it was fitted with, except the device."""
@@ -392,6 +428,43 @@ class BaseDeepDetector(
         return hasattr(self, "_state")
 
 
+@dataclass
+class Run:
+    """What a detector brings to the training loop.
+
+    Attributes
+    ----------
+    network : Module
+    x : Tensor of shape (n, n_features)
+    rows, held_out : LongTensor of shape (members, n_rows)
+        Each member's rows of ``x`` to train on, and for early stopping or None.
+    seeds : ndarray of shape (members,)
+    first_epoch : int
+    before : dict
+        The history of earlier fits.
+    """
+
+    network: Any
+    x: Any
+    rows: Any
+    held_out: Any
+    seeds: Any
+    first_epoch: int = 0
+    before: dict = field(default_factory=dict)
+
+    def finish(self, detector, n_epochs, history, state):
+        """Give a detector what training leaves behind."""
+        detector.n_iter_ = self.first_epoch + n_epochs
+        means = {name: _member_means(losses) for name, losses in history.items()}
+        detector.history_ = _append_history(self.before, means, self.first_epoch)
+        detector._set_state(state)
+
+
+def _member_means(losses):
+    """Mean over the members that still train, of each epoch's losses ``(k,)``."""
+    return np.nanmean(np.array([loss.numpy() for loss in losses]), axis=1)
+
+
 class _EpochReports:
     """Tells scikit-learn's callbacks, and the user, how training goes.
 
@@ -399,9 +472,8 @@ class _EpochReports:
     and labels of the fit.
     """
 
-    def __init__(self, estimator, task, set_fitted):
-        self._estimator, self._task = estimator, task
-        self._set_fitted = set_fitted
+    def __init__(self, estimator, task, run):
+        self._estimator, self._task, self._run = estimator, task, run
 
     def __enter__(self):
         self._fit = self._estimator._init_callback_context(
@@ -422,9 +494,10 @@ class _EpochReports:
     def epoch_end(self, epoch, history, state):
         """Report an epoch; True asks training to stop."""
         if self._estimator.verbose:
-            parts = ", ".join(f"{name}={v[-1]:.6g}" for name, v in history.items())
+            means = {name: v[-1].nanmean() for name, v in history.items()}
+            parts = ", ".join(f"{name}={mean:.6g}" for name, mean in means.items())
             print(f"[{type(self._estimator).__name__}] epoch {epoch + 1}: {parts}")
-        self._last = epoch + 1, history, state
+        self._last = epoch + 1 - self._run.first_epoch, history, state
         return self._end(self._epoch)
 
     def _begin(self, task):
@@ -443,7 +516,7 @@ class _EpochReports:
     def _fitted_attributes(self):
         """What a copy needs to work as if training had ended here."""
         fitted = copy.copy(self._estimator)
-        self._set_fitted(fitted, *self._last)
+        self._run.finish(fitted, *self._last)
         self._task.set_threshold(fitted)
         return fitted.__dict__
 

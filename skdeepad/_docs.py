@@ -57,13 +57,15 @@ random_state : int, RandomState instance or None, default=None
 verbose : bool or int, default=False
     Print a line an epoch.""",
     "threshold_parameters": """\
-threshold : {"auto", "max_train", "quantile", "roc"}, float or object, \
-default="auto"
+threshold : {"auto", "max_train", "quantile", "roc", "youden", "f1", \
+"conformal", "mad", "pareto"}, float or object, default="auto"
     How ``offset_`` is chosen, see :mod:`skdeepad.thresholds`. "auto" is the
     largest training error ("max_train", which the worst training row
     reaches: it is labelled an anomaly), or the quantile when
-    ``contamination`` is a number. A number is the largest anomaly score of a
-    normal row. An object has a method ``find_offset(scores, y)``.
+    ``contamination`` is a number. "roc", "youden" and "f1" need labels.
+    "conformal" holds rows out of training and bounds the false-alarm rate.
+    A number is the largest anomaly score of a normal row. An object has a
+    method ``find_offset(scores, y)``.
 contamination : "auto" or float in (0, 0.5], default="auto"
     Share of the training rows to flag, as in scikit-learn's detectors.""",
     "decoder_parameters": """\
@@ -87,6 +89,8 @@ device_ : str
     "detector_attributes": """\
 offset_ : float
     Threshold: ``decision_function`` is ``score_samples`` minus it.
+calibration_scores_ : ndarray of shape (n_calibration,)
+    With a conformal threshold, sorted scores of the rows held out.
 n_features_in_ : int
     Number of features seen in ``fit``.
 feature_names_in_ : ndarray of shape (n_features_in_,)

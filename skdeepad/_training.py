@@ -40,6 +40,21 @@ def initialize(network, generators):
             layer.initialize(generators)
 
 
+def merge(make_network, networks):
+    """Put the members of networks of one structure side by side, as they stand."""
+    with torch.device("meta"):
+        network = make_network(sum(part.members for part in networks))
+    states = [part.state_dict() for part in networks]
+    joined = {name: torch.cat([s[name] for s in states]) for name in states[0]}
+    network.load_state_dict(joined, assign=True)
+    for layer, *parts in zip(
+        network.modules(), *(part.modules() for part in networks), strict=True
+    ):
+        if hasattr(layer, "join"):
+            layer.join(parts)
+    return network
+
+
 class GradientPhase:
     """One optimizer, the loss it lowers, and the rows of each batch it is given.
 
@@ -52,7 +67,8 @@ class GradientPhase:
         Tensors to train. They are moved into one flat buffer, so that a step of
         the optimizer is one kernel however many layers there are.
     optimizer : callable
-        Makes a torch optimizer from a list of tensors.
+        Makes an optimizer from the flat tensor, and from a function that maps one
+        value a member, ``(k,)``, to one for each element of that tensor.
     share : callable, default=None
         Maps the number of rows of a batch to the slice of them this phase uses.
     objective : str, default="loss"
@@ -63,8 +79,9 @@ class GradientPhase:
         self.loss = loss
         self.share = share
         self._objective = objective
+        parameters = list(parameters)
         self._flat = _flatten(parameters)
-        self._optimizer = optimizer([self._flat])
+        self._optimizer = optimizer(self._flat, partial(_spread, parameters))
 
     def step(self, x):
         self._flat.grad.zero_()
@@ -76,6 +93,10 @@ class GradientPhase:
         return parts
 
 
+# Numbers that a buffer is padded to a multiple of: a kernel rounds the last few, which
+# fill no vector register, in another way.
+ALIGNMENT = 64
+
 # Steps between which Adam's moments can't sink from TINY to a denormal number.
 FLUSH_STEPS, TINY = 128, 1e-30
 
@@ -83,17 +104,32 @@ FLUSH_STEPS, TINY = 128, 1e-30
 class Adam:
     """torch's fused Adam on one tensor, without the bookkeeping of torch.optim.
 
+    The kernel takes one step size and one decay for all: here each element has its
+    own, multiplied in around it. A network alone takes the same way, so that its
+    numbers are those it has among others, to the last bit.
+
     A unit that died has no gradient any more, and its moments would decay into
     denormal numbers, on which a processor is ten times slower. They are set to zero
     before that: an update by them would be below 1e-20.
+
+    Parameters
+    ----------
+    parameter : Parameter
+    spread : callable
+        See :class:`GradientPhase`.
+    lr, weight_decay : float or Tensor of shape (k,)
+        One for all members, or one for each.
     """
 
-    def __init__(self, parameters, lr, weight_decay):
-        (self._parameter,) = parameters
-        self._options = {"lr": lr, "weight_decay": weight_decay}
-        self._mean = torch.zeros_like(self._parameter.data)
-        self._square = torch.zeros_like(self._parameter.data)
-        self._steps = torch.zeros((), dtype=torch.float32, device=self._mean.device)
+    def __init__(self, parameter, spread, lr, weight_decay):
+        self._parameter = parameter
+        self._lr = spread(lr)
+        decay = spread(weight_decay)
+        self._decay = decay if decay.any() else None
+        self._update = torch.zeros_like(parameter.data)
+        self._mean = torch.zeros_like(parameter.data)
+        self._square = torch.zeros_like(parameter.data)
+        self._steps = torch.zeros((), dtype=torch.float32, device=parameter.device)
         self._until_flush = FLUSH_STEPS
 
     def step(self):
@@ -102,9 +138,12 @@ class Adam:
             self._until_flush = FLUSH_STEPS
             for moment in (self._mean, self._square):
                 moment.masked_fill_(moment.abs() < TINY, 0.0)
+        values, gradient = self._parameter.data, self._parameter.grad
+        if self._decay is not None:
+            gradient.addcmul_(values, self._decay)
         adam(
-            [self._parameter.data],
-            [self._parameter.grad],
+            [self._update.zero_()],
+            [gradient],
             [self._mean],
             [self._square],
             [],
@@ -115,21 +154,32 @@ class Adam:
             beta1=0.9,
             beta2=0.999,
             eps=1e-8,
-            **self._options,
+            lr=1.0,
+            weight_decay=0.0,
         )
+        values.addcmul_(self._update, self._lr)
 
 
 def _flatten(parameters):
     """Make parameters and their gradients views of one buffer, and return it."""
-    parameters = list(parameters)
-    flat = torch.nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
+    pieces = [p.detach().flatten() for p in parameters]
+    pieces.append(pieces[0].new_zeros(-sum(map(len, pieces)) % ALIGNMENT))
+    flat = torch.nn.Parameter(torch.cat(pieces))
     flat.grad = torch.zeros_like(flat)
-    sizes = [p.numel() for p in parameters]
-    pieces = zip(flat.detach().split(sizes), flat.grad.split(sizes), strict=True)
-    for parameter, (data, grad) in zip(parameters, pieces, strict=True):
-        parameter.data = data.view_as(parameter)
-        parameter.grad = grad.view_as(parameter)
+    sizes = [len(piece) for piece in pieces]
+    values, gradients = flat.detach().split(sizes), flat.grad.split(sizes)
+    for parameter, value, gradient in zip(parameters, values, gradients, strict=False):
+        parameter.data = value.view_as(parameter)
+        parameter.grad = gradient.view_as(parameter)
     return flat
+
+
+def _spread(parameters, values):
+    """One value a member, ``(k,)``, or one for all, for each flattened element."""
+    values = torch.as_tensor(values, dtype=torch.float32, device=parameters[0].device)
+    spread = [values.expand(len(p)).repeat_interleave(p[0].numel()) for p in parameters]
+    spread.append(values.new_zeros(-sum(map(len, spread)) % ALIGNMENT))
+    return torch.cat(spread)
 
 
 def split_validation(seeds, n_rows, n_validation):
@@ -158,6 +208,7 @@ def train(
     validation_loss=None,
     n_iter_no_change=None,
     reports=None,
+    diverged=None,
 ):
     """Train all members of a network on rows that are already on its device.
 
@@ -186,11 +237,14 @@ def train(
         ``epoch_begin()`` is called before each epoch, and after it
         ``epoch_end(epoch, history, state)`` with the history so far and the
         tensors that would be kept; training stops if that returns True.
+    diverged : dict, default=None
+        Where given, a member whose loss is not finite is noted here, as what
+        :func:`diverged_message` takes after it, and the others go on.
 
     Returns
     -------
-    history : dict of list of float
-        Per epoch, the mean over the members that still train.
+    history : dict of list of Tensor of shape (k,)
+        Per epoch, each member's mean loss; NaN for members that have stopped.
     n_epochs : ndarray of shape (k,)
         Epochs each member trained for.
     unconverged : int
@@ -199,7 +253,7 @@ def train(
     Raises
     ------
     ValueError
-        When a loss is not finite.
+        When a loss is not finite and ``diverged`` is None.
     """
     device = X.device
     prepare(network, seeds, first_epoch)
@@ -224,13 +278,17 @@ def train(
             if early is not None:
                 losses["validation_loss"] = validate()
             losses = {name: loss.cpu() for name, loss in losses.items()}
-            _check_finite(losses, active, epoch)
+            for member, *what in _not_finite(losses, active):
+                if diverged is None:
+                    raise ValueError(diverged_message(member, *what, epoch))
+                diverged[member] = *what, epoch
+                active[member] = False
             n_epochs += active
             for name, loss in losses.items():
-                history.setdefault(name, []).append(loss[active].mean().item())
+                history.setdefault(name, []).append(loss.where(active, torch.nan))
             state = network.state_dict()
             if early is not None:
-                active = early.update(losses["validation_loss"])
+                active &= early.update(losses["validation_loss"])
                 state = early.best
             stop = reports is not None and reports.epoch_end(epoch, history, state)
             if stop or not active.any():
@@ -302,16 +360,20 @@ def mean_over_rows(network, function, X):
     return total / len(X)
 
 
-def _check_finite(losses, active, epoch):
+def _not_finite(losses, active):
+    """Yield active members whose losses are not finite: member, loss's name, value."""
     for name, loss in losses.items():
-        bad = active & ~torch.isfinite(loss)
-        if bad.any():
-            member = int(bad.nonzero()[0])
-            raise ValueError(
-                f"Training diverged: {name} of network {member} became "
-                f"{loss[member].item()} in epoch {epoch + 1}. Lower learning_rate, "
-                "set standardize=True, or remove extreme values from X."
-            )
+        for member in (active & ~torch.isfinite(loss)).nonzero().flatten().tolist():
+            yield member, name, loss[member].item()
+
+
+def diverged_message(member, name, value, epoch):
+    """Say which network's training diverged, and what to do."""
+    return (
+        f"Training diverged: {name} of network {member} became {value} in epoch "
+        f"{epoch + 1}. Lower learning_rate, set standardize=True, or remove extreme "
+        "values from X."
+    )
 
 
 class _EarlyStopping:

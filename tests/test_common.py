@@ -514,10 +514,9 @@ def test_members_train_as_if_alone(cls, batch_norm, problem):
     params = {name: v for name, v in params.items() if name in cls().get_params()}
     alone = make(cls, **params).fit(X)
     among = make(cls, n_estimators=5, **params).fit(X)
-    width = alone.transform(X).shape[1]
-    np.testing.assert_allclose(
-        among.transform(X)[:, :width], alone.transform(X), rtol=1e-3, atol=1e-4
-    )
+    # To the last bit, on the CPU: chaos would make much of any difference.
+    for name, value in alone._state.items():
+        np.testing.assert_array_equal(among._state[name][:1], value, err_msg=name)
 
 
 @every_deep

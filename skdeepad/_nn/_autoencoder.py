@@ -118,7 +118,7 @@ class Autoencoder(nn.Module):
             block.append(BatchNorm(self.members, n_out))
         block.append(Activation(activation))
         if dropout:
-            block.append(Dropout(dropout))
+            block.append(Dropout(self.members, dropout))
         return block
 
     def _mlp(self, n_inputs, sizes, n_outputs):

@@ -209,7 +209,7 @@ class BatchNorm(nn.Module):
         gradients = gradient_of(self.weight), gradient_of(self.bias)
         self.bound = [tensor.unsqueeze(1) for tensor in (*tensors, *gradients)]
 
-    # By the formula: for k > 1, torch's own kernel needs copies to its layout.
+    # By the formula: torch's own kernel needs copies to its layout and back.
 
     def record(self, x):
         weight, bias, running_mean, running_var, _, _ = self.bound
@@ -301,8 +301,8 @@ class Stochastic(nn.Module):
         self._generators = generators
         self._ahead, self._rows = [], 0
 
-    def draw(self, member, generator):
-        """Fill one member's block in place."""
+    def draw(self, block, member, generator):
+        """Fill the block of a member, by its number, in place."""
         raise NotImplementedError
 
     def noise_like(self, x):
@@ -311,30 +311,36 @@ class Stochastic(nn.Module):
         if not self._ahead or rows > self._rows:
             steps = max(1, NOISE_BLOCK // prod(x.shape[1:]))
             block = x.new_empty(len(x), steps, *x.shape[1:])
-            for member, generator in zip(block, self._generators, strict=True):
-                self.draw(member, generator)
+            for member, generator in enumerate(self._generators):
+                self.draw(block[member], member, generator)
             self._ahead, self._rows = list(block.unbind(1)), rows
         noise = self._ahead.pop()  # (k, batch, ...)
         return noise if rows == self._rows else noise[:, :rows]
 
 
 class Dropout(Stochastic):
-    """Zero each unit with probability ``p`` in training, and scale the rest up."""
+    """Zero each unit with probability ``p`` in training, and scale the rest up.
 
-    def __init__(self, p):
+    ``p`` is a list, one probability a member.
+    """
+
+    def __init__(self, members, p):
         super().__init__()
-        self.p = p
+        self.p = [p] * members
 
-    def draw(self, member, generator):
+    def join(self, parts):
+        """Take over the members of other layers."""
+        self.p = [p for part in parts for p in part.p]
+
+    def draw(self, block, member, generator):
         # A unit is kept by 16 random bits, four units an integer: several times
         # quicker than bernoulli_, and exact to 1 / 65536.
-        bits = torch.empty(
-            -(-member.numel() // 4), dtype=torch.int64, device=member.device
-        )
+        p, n_units = self.p[member], block.numel()
+        bits = torch.empty(-(-n_units // 4), dtype=torch.int64, device=block.device)
         bits.random_(-(2**63), None, generator=generator)
-        lanes = bits.view(torch.int16)[: member.numel()].view_as(member)
-        torch.ge(lanes, round(self.p * 2**16) - 2**15, out=member)
-        member.div_(1 - self.p)
+        lanes = bits.view(torch.int16)[:n_units].view_as(block)
+        torch.ge(lanes, round(p * 2**16) - 2**15, out=block)
+        block.div_(1 - p)
 
     def forward(self, x):
         return x * self.noise_like(x) if self.training else x
@@ -352,8 +358,8 @@ class Dropout(Stochastic):
 class GaussianNoise(Stochastic):
     """``x + std * e`` with standard normal ``e`` in training, ``x`` otherwise."""
 
-    def draw(self, member, generator):
-        member.normal_(generator=generator)
+    def draw(self, block, member, generator):
+        block.normal_(generator=generator)
 
     def forward(self, x, std):
         return x + std * self.noise_like(x) if self.training else x

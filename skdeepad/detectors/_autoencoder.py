@@ -53,6 +53,11 @@ class AutoencoderDetector(BaseAutoencoderDetector):
         "noise_std": [Interval(Real, 0, None, closed="left")],
     }
 
+    _used_within: ClassVar[dict] = {
+        **BaseAutoencoderDetector._used_within,
+        "noise_std": 3,
+    }
+
     def _build_network(self, n_features, members):
         from skdeepad._nn import GaussianNoise
 
@@ -62,7 +67,7 @@ class AutoencoderDetector(BaseAutoencoderDetector):
         return network
 
     def _loss(self, network, x):
-        noisy = network.noise(x, self.noise_std) if self.noise_std else x
+        noisy = network.noise(x, self.noise_std) if hasattr(network, "noise") else x
         return {"loss": network.mean_squared_error(noisy, x)}
 
     def _feature_errors(self, network, x):

@@ -112,6 +112,13 @@ class DASVDD(BaseAutoencoderDetector):
         "score_reduction": [StrOptions({"sum", "mean"})],
     }
 
+    # The weight gamma is held by the network.
+    _used_before: ClassVar[frozenset] = BaseAutoencoderDetector._used_before | {
+        "gamma",
+        "n_gamma_init",
+        "score_reduction",
+    }
+
     @property
     def center_(self):
         check_is_fitted(self)
@@ -196,11 +203,11 @@ class DASVDD(BaseAutoencoderDetector):
     def _rest(self, n_rows):
         return slice(self._first(n_rows).stop, None)
 
-    def _adagrad(self, parameters):
+    def _adagrad(self, parameter, spread):
         import torch
 
         return torch.optim.Adagrad(
-            parameters,
+            [parameter],
             lr=float(self.center_learning_rate),
             lr_decay=float(self.center_decay),
         )

@@ -94,6 +94,12 @@ default="expected_latent"
     }
 
     _codes_per_latent: ClassVar[int] = 2
+    _used_after: ClassVar[frozenset] = BaseAutoencoderDetector._used_after | {
+        "scoring",
+        "criterion",
+        "n_samples",
+    }
+    _used_within: ClassVar[dict] = {**BaseAutoencoderDetector._used_within, "beta": 1}
 
     def _check_input(self, X):
         super()._check_input(X)

@@ -87,7 +87,7 @@ def test_initialization_is_torchs_default():
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
-    layer = layers.Dropout(0.25)
+    layer = layers.Dropout(2, 0.25)
     layer.seed(generators(2))
     x = torch.ones(2, 100, 200)
     y = layer(x)
@@ -130,7 +130,7 @@ def test_own_backward_pass_is_autograds(name, training, members):
         layers.Linear(members, 4, 6, bias=False),
         layers.BatchNorm(members, 6),
         layers.Activation(name),
-        layers.Dropout(0.3),
+        layers.Dropout(members, 0.3),
         layers.Linear(members, 6, 5),
         layers.Activation(name),
         layers.Linear(members, 5, 2),

@@ -1,0 +1,296 @@
+"""Train several detectors as the members of one network.
+
+A search asks for its fits first (:class:`Requests`), trains them in groups, and then
+runs as it always does: each fit finds its networks trained (:class:`Trained`).
+"""
+
+import copy
+from contextlib import contextmanager
+from functools import partial
+
+import joblib
+import numpy as np
+from sklearn.utils.parallel import Parallel, delayed
+
+from skdeepad._deep import TRAINED_BEFORE, Run
+
+# Networks in one loop: with more, weights and moments leave the processor's cache.
+MEMBERS_AT_ONCE = 64
+
+
+@contextmanager
+def serving(trained):
+    """Let ``trained.serve(detector, X)`` answer each fit of a deep detector."""
+    token = TRAINED_BEFORE.set(trained)
+    try:
+        yield trained
+    finally:
+        TRAINED_BEFORE.reset(token)
+
+
+class Deferred(Exception):
+    """A fit that was noted and not carried out."""
+
+
+class Requests:
+    """Notes what fits are asked for, and refuses to carry them out."""
+
+    def __init__(self):
+        self._wanted, self._rows = {}, {}
+
+    def serve(self, detector, X):
+        """Note a detector and its rows; equal rows are kept once."""
+        X = self._rows.setdefault(joblib.hash(X), X)
+        self._wanted.setdefault(_key(detector, X), (copy.copy(detector), X))
+        raise Deferred
+
+    def __len__(self):
+        return len(self._wanted)
+
+    def groups(self):
+        """What was asked for, in lists that train together."""
+        groups = {}
+        for key, (detector, X) in self._wanted.items():
+            group = _group_key(detector, *X.shape)
+            groups.setdefault(group, []).append((key, detector, X))
+        return list(groups.values())
+
+    def train(self, n_jobs=None):
+        """Train everything; ``n_jobs`` processes share each group."""
+        n_parts = joblib.effective_n_jobs(n_jobs)
+        tasks = [
+            group[i * len(group) // n_parts : (i + 1) * len(group) // n_parts]
+            for group in self.groups()
+            for i in range(n_parts)
+        ]
+        outcomes = Parallel(n_jobs=n_jobs)(delayed(_fit_task)(t) for t in tasks if t)
+        return Trained({key: o for part in outcomes for key, o in part.items()})
+
+
+class Trained:
+    """Detectors that were trained beforehand, and why others could not be."""
+
+    def __init__(self, outcomes):
+        self._outcomes = outcomes
+
+    def serve(self, detector, X):
+        """Make a detector as the one trained for it; False where there is none."""
+        outcome = self._outcomes.get(_key(detector, X))
+        if outcome is None:
+            return False
+        if isinstance(outcome, Exception):
+            raise outcome
+        detector._adopt(outcome)
+        return True
+
+
+def _fit_task(items):
+    keys, detectors, Xs = zip(*items, strict=True)
+    errors = fit_together(detectors, Xs)
+    return {
+        key: detector if error is None else error
+        for key, detector, error in zip(keys, detectors, errors, strict=True)
+    }
+
+
+def _key(detector, X):
+    """What decides how a detector is trained: its own parameters and the rows."""
+    return joblib.hash((detector.max_epochs, _course_params(detector), X))
+
+
+def _course_params(detector):
+    """The parameters that are used before the end of the loop."""
+    params = detector.get_params(deep=False)
+    kept = {k: value for k, value in params.items() if k not in detector._used_after}
+    return type(detector), kept
+
+
+def _group_key(detector, n_rows, n_features):
+    """What detectors must share to train together."""
+    import torch
+
+    params = detector.get_params(deep=False)
+    may_differ = {*detector._used_before, *detector._used_after, *detector._used_within}
+    fixed = {name: params[name] for name in params if name not in may_differ}
+    with torch.device("meta"):
+        # Layers come and go with parameters: dropout=0 has none to train beside.
+        layers = repr(detector._build_network(n_features, 1))
+    return joblib.hash((type(detector), fixed, n_rows, n_features, layers))
+
+
+def fit_together(detectors, Xs):
+    """Train detectors of one group, each on its own rows, in few loops.
+
+    A detector becomes what its own ``fit`` would make of it, but for the threshold.
+    Those that differ only in what is used after the loop share their networks.
+
+    Parameters
+    ----------
+    detectors : list of BaseDeepDetector
+        Of one group, not fitted.
+    Xs : list of ndarray of shape (n_rows, n_features)
+        Validated rows to train on; equal ones are the same object.
+
+    Returns
+    -------
+    errors : list of (Exception or None)
+        Why a detector could not be trained; the others are.
+    """
+    errors, courses = {}, {}
+    for detector, X in zip(detectors, Xs, strict=True):
+        key = joblib.hash(_course_params(detector)), id(X)
+        if key in courses:
+            courses[key].add(detector)
+            continue
+        try:
+            courses[key] = _Course(detector, X)
+        except ValueError as error:
+            errors[id(detector)] = error
+    for some in _split(list(courses.values())):
+        errors |= _train(some)
+    return [errors.get(id(detector)) for detector in detectors]
+
+
+class _Course:
+    """Networks on their way through the loop, and the detectors that want them."""
+
+    def __init__(self, detector, X):
+        self.run = detector._start(X)
+        self.detectors = [detector]
+        self.section = id(X), bool(detector.standardize)
+
+    def add(self, detector):
+        """Let a detector take part, which would start as the first one did."""
+        for name, value in vars(self.detectors[0]).items():
+            vars(detector).setdefault(name, value)
+        self.detectors.append(detector)
+
+    def finish(self, detector, members, history, state):
+        """Give a detector its members of the joint network."""
+        own = {
+            name: [loss[members] for loss in losses] for name, losses in history.items()
+        }
+        n_epochs = max(
+            sum(not loss.isnan().all() for loss in losses) for losses in own.values()
+        )
+        self.run.finish(
+            detector,
+            n_epochs,
+            {name: losses[:n_epochs] for name, losses in own.items()},
+            {name: value[members] for name, value in state.items()},
+        )
+
+
+def _split(courses):
+    """Courses in lists of about so many members, as even as can be."""
+    n_members = sum(len(course.run.seeds) for course in courses)
+    n_lists = min(-(-n_members // MEMBERS_AT_ONCE), len(courses))
+    return [
+        courses[i * len(courses) // n_lists : (i + 1) * len(courses) // n_lists]
+        for i in range(n_lists)
+    ]
+
+
+def _train(courses):
+    """Train all courses in one loop; errors by the detectors' ids."""
+    from skdeepad._training import diverged_message
+
+    run, all_members = _join(courses)
+    joint = _joint_detector(courses, run.x.device)
+    leaving = _Leaving(courses, all_members)
+    _, _, unconverged = joint._train(run, reports=leaving, diverged=leaving.diverged)
+    leaving.all_that_remain(run.network.state_dict())
+    if unconverged:
+        joint._warn_unconverged(unconverged, len(run.seeds))
+    return {
+        id(detector): ValueError(diverged_message(*why))
+        for detector, why in leaving.errors
+    }
+
+
+def _join(courses):
+    """One :class:`Run` of all, and each course's members in it."""
+    import torch
+
+    from skdeepad._training import merge
+
+    runs = [course.run for course in courses]
+    sections, n_rows = {}, 0
+    for course in courses:
+        if course.section not in sections:
+            sections[course.section] = n_rows, course.run.x
+            n_rows += len(course.run.x)
+    starts = [sections[course.section][0] for course in courses]
+
+    def joined(name):
+        parts = [getattr(run, name) for run in runs]
+        return torch.cat([p + start for p, start in zip(parts, starts, strict=True)])
+
+    x = torch.cat([section for _, section in sections.values()])
+    make_network = partial(courses[0].detectors[0]._build_network, x.shape[1])
+    run = Run(
+        merge(make_network, [run.network for run in runs]),
+        x,
+        joined("rows"),
+        None if runs[0].held_out is None else joined("held_out"),
+        np.concatenate([run.seeds for run in runs]),
+    )
+    ends = np.cumsum([len(run.seeds) for run in runs]).tolist()
+    return run, [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
+
+
+def _joint_detector(courses, device):
+    """A detector whose parameters within the loop are each member's own."""
+    import torch
+
+    joint = copy.copy(courses[0].detectors[0])
+    joint.max_epochs = max(d.max_epochs for c in courses for d in c.detectors)
+    for name, n_dims in joint._used_within.items():
+        values = [
+            float(getattr(course.detectors[0], name))
+            for course in courses
+            for _ in course.run.seeds
+        ]
+        if len(set(values)) > 1:
+            values = torch.tensor(values, dtype=torch.float32, device=device)
+            setattr(joint, name, values.view(-1, *[1] * (n_dims - 1)))
+    return joint
+
+
+class _Leaving:
+    """Reports of the loop: finishes each detector at the end of its own epochs."""
+
+    def __init__(self, courses, members):
+        self._waiting = [
+            (course, detector, own)
+            for course, own in zip(courses, members, strict=True)
+            for detector in course.detectors
+        ]
+        self._history = {}
+        self.diverged, self.errors = {}, []
+
+    def epoch_begin(self):
+        """Nothing to do."""
+
+    def epoch_end(self, epoch, history, state):
+        """Finish the detectors whose last epoch this was."""
+        self._history = history
+        waiting, self._waiting = self._waiting, []
+        for item in waiting:
+            if item[1].max_epochs == epoch + 1:
+                self._finish(*item, state)
+            else:
+                self._waiting.append(item)
+
+    def all_that_remain(self, state):
+        """Finish the detectors whose members stopped early."""
+        for item in self._waiting:
+            self._finish(*item, state)
+
+    def _finish(self, course, detector, members, state):
+        for member in range(members.start, members.stop):
+            if member in self.diverged:
+                why = (member - members.start, *self.diverged[member])
+                self.errors.append((detector, why))
+                return
+        course.finish(detector, members, self._history, state)

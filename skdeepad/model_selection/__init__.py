@@ -1,0 +1,39 @@
+"""Model selection for detectors: train on normal rows, test on both classes.
+
+Splitters for ``cv=`` and scorers for ``scoring=`` of scikit-learn's own tools
+(``cross_validate``, ``GridSearchCV``, ``HalvingGridSearchCV``...), for any detector
+with labels +1 normal and -1 anomaly.
+
+Training parts hold one class, which has no ROC curve: leave, or for
+``HalvingGridSearchCV`` set, ``return_train_score=False``. Halving by ``n_samples`` also
+draws rows from the test parts; ``min_resources`` must be high enough that both classes
+are among them, or another resource chosen, as ``max_epochs``.
+"""
+
+from skdeepad.model_selection._scorers import (
+    average_precision_scorer,
+    make_detection_scorer,
+    partial_auc_scorer,
+    precision_at_n_scorer,
+    recall_at_fpr_scorer,
+)
+from skdeepad.model_selection._search import BatchedGridSearchCV
+from skdeepad.model_selection._split import (
+    OneClassGroupKFold,
+    OneClassKFold,
+    OneClassShuffleSplit,
+    OneClassTimeSeriesSplit,
+)
+
+__all__ = [
+    "BatchedGridSearchCV",
+    "OneClassGroupKFold",
+    "OneClassKFold",
+    "OneClassShuffleSplit",
+    "OneClassTimeSeriesSplit",
+    "average_precision_scorer",
+    "make_detection_scorer",
+    "partial_auc_scorer",
+    "precision_at_n_scorer",
+    "recall_at_fpr_scorer",
+]

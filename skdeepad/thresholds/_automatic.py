@@ -1,0 +1,123 @@
+"""Thresholds from the shape of the training scores, without labels."""
+
+from numbers import Real
+from typing import ClassVar
+
+import numpy as np
+from scipy.stats import genpareto, median_abs_deviation
+from sklearn.utils._param_validation import Interval
+
+from skdeepad.thresholds._labels import normal_scores
+from skdeepad.thresholds._strategies import Strategy
+
+# Fewest scores in the tail that two parameters are fitted to.
+MIN_TAIL = 10
+
+
+class MAD(Strategy):
+    """So many robust standard deviations above the median anomaly score.
+
+    The deviation is the median absolute deviation from the median, times 1.4826,
+    which is the standard deviation where scores are normal ([1]_). Neither
+    moves when fewer than half of the training rows are anomalies. Anomaly scores
+    are mostly skewed to the right: the false-alarm rate is then above that of a
+    normal distribution (0.13 % at 3).
+
+    Parameters
+    ----------
+    n_deviations : float, default=3.0
+        Deviations above the median; [1]_ calls 3 very conservative, 2.5
+        moderately, and 2 poorly conservative.
+
+    References
+    ----------
+    .. [1] C. Leys et al., *Detecting outliers: Do not use standard deviation
+       around the mean, use absolute deviation around the median*, Journal of
+       Experimental Social Psychology 49, 2013.
+
+    Examples
+    --------
+    >>> from skdeepad.thresholds import MAD
+    >>> round(MAD(3.0).find_offset([-1.0, -2.0, -3.0, -4.0, -500.0]), 3)
+    -7.448
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "n_deviations": [Interval(Real, 0, None, closed="neither")]
+    }
+
+    def __init__(self, n_deviations=3.0):
+        self.n_deviations = n_deviations
+
+    def _find_offset(self, scores, y):
+        scores = normal_scores(scores, y)
+        deviation = median_abs_deviation(scores, scale="normal")
+        return np.median(scores) - self.n_deviations * deviation
+
+
+class ParetoTail(Strategy):
+    """Peaks over threshold: a generalised Pareto distribution of the largest scores.
+
+    The ``tail_fraction`` largest anomaly scores are fitted by a generalised Pareto
+    distribution, whose shape any tail takes far enough out, and the cut is where
+    it leaves the share ``alpha`` of normal rows: a false-alarm rate smaller than
+    one over the number of training rows can be asked for ([1]_, eq. 1; the fit is
+    SciPy's maximum likelihood). Where all tail scores are equal, none is an
+    anomaly.
+
+    Parameters
+    ----------
+    alpha : float in (0, 1), default=0.001
+        Share of the normal rows beyond the cut; below ``tail_fraction``.
+    tail_fraction : float in (0, 1), default=0.1
+        Share of the training rows that make the tail; ten rows at least.
+
+    References
+    ----------
+    .. [1] A. Siffer et al., *Anomaly Detection in Streams with Extreme Value
+       Theory*, KDD 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad.thresholds import ParetoTail
+    >>> scores = -np.random.default_rng(0).exponential(size=5000)
+    >>> offset = ParetoTail(alpha=0.001).find_offset(scores)
+    >>> round(offset, 1), round(float(np.log(0.001)), 1)  # found and true
+    (-7.2, -6.9)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "alpha": [Interval(Real, 0, 1, closed="neither")],
+        "tail_fraction": [Interval(Real, 0, 1, closed="neither")],
+    }
+
+    def __init__(self, alpha=0.001, tail_fraction=0.1):
+        self.alpha = alpha
+        self.tail_fraction = tail_fraction
+
+    def _find_offset(self, scores, y):
+        if self.alpha >= self.tail_fraction:
+            raise ValueError(
+                f"alpha={self.alpha} must be below tail_fraction={self.tail_fraction}: "
+                "the cut lies in the tail. For a larger share use "
+                "threshold='quantile'."
+            )
+        errors = -normal_scores(scores, y)
+        n_tail = int(self.tail_fraction * len(errors))
+        if n_tail < MIN_TAIL:
+            raise ValueError(
+                f"tail_fraction={self.tail_fraction} of {len(errors)} normal rows is "
+                f"{n_tail} row(s), and a tail needs {MIN_TAIL} or more. Raise "
+                "tail_fraction, give more rows, or use threshold='mad'."
+            )
+        errors = np.sort(errors)
+        start = errors[-n_tail - 1]
+        excess = errors[-n_tail:] - start
+        if excess[-1] == 0:
+            return -start
+        # Scaled to a mean of one, where the search for the parameters starts.
+        scale = excess.mean()
+        shape, _, spread = genpareto.fit(excess / scale, floc=0)
+        beyond = self.alpha * len(errors) / n_tail
+        return -(start + scale * genpareto.isf(beyond, shape, scale=spread))

@@ -1,0 +1,256 @@
+"""Thresholds and probabilities for any detector."""
+
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.special import erf
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import check_cv
+from sklearn.utils import _safe_indexing, get_tags, indexable
+from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import _num_samples, check_is_fitted
+
+from skdeepad._base import BaseDetector, FitTask, set_threshold
+from skdeepad.thresholds._labels import check_both_classes, normal_scores
+from skdeepad.thresholds._make import make_threshold
+
+
+def _gives_probabilities(detector):
+    if detector.probability is None:
+        raise AttributeError(
+            "predict_proba needs probability='sigmoid', 'isotonic' or 'gaussian'."
+        )
+    return True
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class ThresholdedDetector(BaseDetector):
+    """Any detector, with a threshold strategy and probabilities of its scores.
+
+    A clone of the detector is trained on the normal rows; its scores (or, with
+    ``cv``, those of rows it was not trained on) choose the offset.
+
+    Parameters
+    ----------
+    estimator : object
+        A detector with ``score_samples`` or ``decision_function``, higher for
+        more normal rows: scikit-learn's, ours, or a pipeline that ends in one.
+        It sees the normal rows alone, without labels.
+    probability : {"sigmoid", "isotonic", "gaussian"}, default=None
+        What ``predict_proba`` makes of a score. "sigmoid" (Platt, [1]_) and
+        "isotonic" ([2]_) are learnt from labels of both classes in ``fit``, with
+        scikit-learn's calibration; use ``cv`` with them, or normal rows look
+        better than new ones will. "gaussian" needs no labels: the anomaly
+        score's place in a normal distribution with the training scores' mean
+        and deviation, 0 below the mean ([3]_, normal scaling): a common scale
+        for scores, not a calibrated probability.
+    cv : int, cross-validation generator or iterable, default=None
+        Out-of-fold scores choose the offset: of each fold's test rows, by a
+        detector trained on the normal rows among its training rows. The detector
+        in use is then trained on all normal rows. None scores the training rows
+        again.
+    n_jobs : int, default=None
+        Folds trained side by side, as in :class:`joblib.Parallel`.
+    {threshold_parameters}
+
+    Attributes
+    ----------
+    estimator_ : object
+        The fitted detector.
+    {detector_attributes}
+
+    References
+    ----------
+    .. [1] J. Platt, *Probabilistic outputs for support vector machines*, 1999.
+    .. [2] B. Zadrozny and C. Elkan, *Transforming classifier scores into accurate
+       multiclass probability estimates*, KDD 2002.
+    .. [3] H.-P. Kriegel et al., *Interpreting and unifying outlier scores*, SDM
+       2011.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.svm import OneClassSVM
+    >>> from skdeepad import ThresholdedDetector
+    >>> X = np.random.default_rng(0).normal(size=(500, 2))
+    >>> detector = ThresholdedDetector(OneClassSVM(), threshold="mad", cv=5).fit(X)
+    >>> detector.predict([[0, 0], [4, -4]])
+    array([ 1, -1])
+    """
+
+    estimator: Any = field(kw_only=False)
+    probability: str | None = None
+    cv: Any = None
+    n_jobs: int | None = None
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseDetector._parameter_constraints,
+        "estimator": [
+            HasMethods(["fit", "score_samples"]),
+            HasMethods(["fit", "decision_function"]),
+        ],
+        "probability": [StrOptions({"sigmoid", "isotonic", "gaussian"}), None],
+        "cv": ["cv_object"],
+        "n_jobs": [Integral, None],
+    }
+
+    def _task(self, X, y):
+        strategy = make_threshold(self.threshold, self.contamination)
+        (X,) = indexable(X)
+        y = self._labels(X, y, strategy)
+        if self.probability in ("sigmoid", "isotonic"):
+            check_both_classes(y, f"probability={self.probability!r}")
+        if self.cv is None:
+            return FitTask.divide(X, y, strategy, None)
+        return _CrossValidated.keep_all(X, y, strategy)
+
+    def _fit(self, X, task):
+        self.estimator_ = clone(self.estimator).fit(X)
+        for name in ("n_features_in_", "feature_names_in_"):
+            vars(self).pop(name, None)
+            if hasattr(self.estimator_, name):
+                setattr(self, name, getattr(self.estimator_, name))
+
+    def _set_threshold(self, task):
+        scores, y = task.scores(self)
+        set_threshold(self, task.strategy, scores, y)
+        self._to_probability = None
+        if self.probability == "gaussian":
+            self._to_probability = _Gaussian().fit(scores, y)
+        elif self.probability is not None:
+            self._to_probability = _Calibrated(self.probability).fit(scores, y)
+
+    def _validate(self, X):
+        check_is_fitted(self)
+        return X
+
+    def _score_samples(self, X):
+        return _score(self.estimator_, X)
+
+    @available_if(_gives_probabilities)
+    def predict_proba(self, X):
+        """Probability of anomaly and of normal for each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n_samples, 2)
+            Columns in the order of the labels: -1 (anomaly), +1 (normal).
+        """
+        scores = self.score_samples(X)
+        return self._to_probability(scores)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "estimator_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self.estimator)
+        tags.input_tags = inner.input_tags
+        tags.non_deterministic = inner.non_deterministic
+        return tags
+
+
+class _CrossValidated(FitTask):
+    """Rows that are all trained on, and scored by detectors not trained on them."""
+
+    def scores(self, detector):
+        folds = list(check_cv(detector.cv).split(self.X, self.y))
+        scores = Parallel(n_jobs=detector.n_jobs)(
+            delayed(_fold_scores)(detector, self.X, self.y, train, test)
+            for train, test in folds
+        )
+        tests = np.concatenate([test for _, test in folds])
+        y = None if self.y is None else self.y[tests]
+        return np.concatenate(scores), y
+
+
+def _fold_scores(detector, X, y, train, test):
+    """Scores of test rows by a clone trained on the normal training rows."""
+    if y is not None:
+        train = train[y[train] == 1]
+    if not len(train):
+        raise ValueError("A fold of cv has no normal row (+1) to train on.")
+    fold = clone(detector)
+    fold.estimator_ = clone(detector.estimator).fit(_safe_indexing(X, train))
+    return fold._rounded_scores(_safe_indexing(X, test))
+
+
+def _score(estimator, X):
+    """Scores of any detector, higher for more normal rows."""
+    if hasattr(estimator, "score_samples"):
+        scores = estimator.score_samples(X)
+    else:
+        scores = estimator.decision_function(X)
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.shape != (_num_samples(X),):
+        raise ValueError(
+            f"{type(estimator).__name__} gave scores of shape {scores.shape} for "
+            f"{_num_samples(X)} rows: a detector gives one a row."
+        )
+    return scores
+
+
+class _Gaussian:
+    """Normal scaling of anomaly scores (Kriegel et al., 2011, section 4)."""
+
+    def fit(self, scores, y):
+        errors = -normal_scores(scores, y)
+        self._mean, self._std = errors.mean(), errors.std()
+        return self
+
+    def __call__(self, scores):
+        deviation = -scores - self._mean
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z = np.where(deviation > 0, deviation / self._std, 0.0)
+        anomaly = erf(z / np.sqrt(2))
+        return np.column_stack([anomaly, 1 - anomaly])
+
+
+class _Calibrated:
+    """scikit-learn's calibration, of scores that are there already."""
+
+    def __init__(self, method):
+        self._method = method
+
+    def fit(self, scores, y):
+        if min(np.sum(y == 1), np.sum(y == -1)) < 2:
+            raise ValueError(
+                f"probability={self._method!r} needs two rows or more of each label; "
+                "use probability='gaussian', which needs no labels."
+            )
+        # Nothing is trained in these folds: the frozen scores are given back.
+        frozen = FrozenEstimator(_Scores())
+        self._calibrated = CalibratedClassifierCV(frozen, method=self._method, cv=2)
+        self._calibrated.fit(scores[:, None], y)
+        return self
+
+    def __call__(self, scores):
+        return self._calibrated.predict_proba(scores[:, None])
+
+
+class _Scores(ClassifierMixin, BaseEstimator):
+    """A classifier whose decision function is its only feature."""
+
+    classes_ = np.array([-1, 1])
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return np.where(X[:, 0] >= 0, 1, -1)
+
+    def decision_function(self, X):
+        return X[:, 0]

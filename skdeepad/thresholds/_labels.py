@@ -1,0 +1,78 @@
+"""Reading label vectors and scores, and saying what is wrong with them."""
+
+import numpy as np
+
+
+def to_labels(y):
+    """``y`` as an int array of +1 and -1, or None where it holds anything else."""
+    y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y.ravel()
+    if y.dtype == object:
+        # A column of a table with mixed types.
+        try:
+            y = y.astype(np.float64)
+        except (TypeError, ValueError):
+            return None
+    if y.ndim != 1 or y.dtype.kind not in "if" or not np.isin(y, (-1, 1)).all():
+        return None
+    return y.astype(int)
+
+
+def check_labels(y, what):
+    """Return y as an array of +1 and -1, or raise ValueError.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,) or None
+    what : str
+        What needs the labels, for the message.
+    """
+    if y is None:
+        raise ValueError(
+            f"{what} needs labels: pass y with +1 for normal rows and -1 for anomalies."
+        )
+    labels = to_labels(y)
+    if labels is None:
+        y = np.asarray(y)
+        found = np.unique(y.astype(str) if y.dtype == object else y)
+        raise ValueError(
+            f"Labels must be +1 (normal) and -1 (anomaly) for {what}, got values "
+            f"{found[:5].tolist()}. For 0 = normal, 1 = anomaly use "
+            "np.where(y == 1, -1, 1)."
+        )
+    return labels
+
+
+def check_both_classes(y, what):
+    """As :func:`check_labels`, with both classes present."""
+    y = check_labels(y, what)
+    if not (np.any(y == 1) and np.any(y == -1)):
+        missing = "-1 (anomaly)" if np.all(y == 1) else "+1 (normal)"
+        raise ValueError(
+            f"{what} needs both classes in y; no row is {missing}. Add such rows, or "
+            "use what needs no labels: threshold='max_train', or scoring=label_free."
+        )
+    return y
+
+
+def check_scores(scores):
+    """Scores as a float64 array; ValueError where one is not finite."""
+    scores = np.asarray(scores, dtype=np.float64)
+    if not np.isfinite(scores).all():
+        raise ValueError(
+            "Scores hold NaN or infinity: a threshold needs finite scores. Look for "
+            "extreme values in X, or use standardize=True."
+        )
+    return scores
+
+
+def normal_scores(scores, y):
+    """Finite scores of the rows not labelled as anomalies."""
+    scores = check_scores(scores)
+    labels = None if y is None else to_labels(y)
+    if labels is not None:
+        scores = scores[labels == 1]
+    if not len(scores):
+        raise ValueError("No row is labelled +1 (normal): no threshold can be set.")
+    return scores
