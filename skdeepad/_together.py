@@ -56,15 +56,27 @@ class Requests:
         return list(groups.values())
 
     def train(self, n_jobs=None):
-        """Train everything; ``n_jobs`` processes share each group."""
-        n_parts = joblib.effective_n_jobs(n_jobs)
-        tasks = [
-            group[i * len(group) // n_parts : (i + 1) * len(group) // n_parts]
-            for group in self.groups()
-            for i in range(n_parts)
-        ]
-        outcomes = Parallel(n_jobs=n_jobs)(delayed(_fit_task)(t) for t in tasks if t)
+        """Train everything, ``n_jobs`` loops side by side; None fills the cores."""
+        import torch
+
+        tasks = [part for group in self.groups() for part in _parts(group)]
+        if n_jobs is None:
+            n_jobs = min(torch.get_num_threads(), len(tasks)) or 1
+        # Threads: a loop leaves the interpreter's lock to others most of the time.
+        outcomes = Parallel(n_jobs=n_jobs, prefer="threads")(
+            delayed(_fit_task)(task, len(tasks) > 1 and n_jobs != 1) for task in tasks
+        )
         return Trained({key: o for part in outcomes for key, o in part.items()})
+
+
+def _parts(group):
+    """A group in tasks of about so many members, as even as can be."""
+    n_members = sum(detector.n_estimators for _, detector, _ in group)
+    n_parts = min(-(-n_members // MEMBERS_AT_ONCE), len(group))
+    return [
+        group[i * len(group) // n_parts : (i + 1) * len(group) // n_parts]
+        for i in range(n_parts)
+    ]
 
 
 class Trained:
@@ -84,9 +96,14 @@ class Trained:
         return True
 
 
-def _fit_task(items):
+def _fit_task(items, one_thread):
+    """Train the detectors of a task; on one of torch's threads beside other tasks."""
+    from skdeepad._training import limit_threads
+
     keys, detectors, Xs = zip(*items, strict=True)
-    errors = fit_together(detectors, Xs)
+    device = detectors[0]._torch_device()
+    with limit_threads(device, 0 if one_thread else float("inf")):
+        errors = fit_together(detectors, Xs)
     return {
         key: detector if error is None else error
         for key, detector, error in zip(keys, detectors, errors, strict=True)
@@ -119,7 +136,7 @@ def _group_key(detector, n_rows, n_features):
 
 
 def fit_together(detectors, Xs):
-    """Train detectors of one group, each on its own rows, in few loops.
+    """Train detectors of one group, each on its own rows, in one loop.
 
     A detector becomes what its own ``fit`` would make of it, but for the threshold.
     Those that differ only in what is used after the loop share their networks.
@@ -146,8 +163,8 @@ def fit_together(detectors, Xs):
             courses[key] = _Course(detector, X)
         except ValueError as error:
             errors[id(detector)] = error
-    for some in _split(list(courses.values())):
-        errors |= _train(some)
+    if courses:
+        errors |= _train(list(courses.values()))
     return [errors.get(id(detector)) for detector in detectors]
 
 
@@ -179,16 +196,6 @@ class _Course:
             {name: losses[:n_epochs] for name, losses in own.items()},
             {name: value[members] for name, value in state.items()},
         )
-
-
-def _split(courses):
-    """Courses in lists of about so many members, as even as can be."""
-    n_members = sum(len(course.run.seeds) for course in courses)
-    n_lists = min(-(-n_members // MEMBERS_AT_ONCE), len(courses))
-    return [
-        courses[i * len(courses) // n_lists : (i + 1) * len(courses) // n_lists]
-        for i in range(n_lists)
-    ]
 
 
 def _train(courses):

@@ -1,8 +1,9 @@
 """Grid search whose candidates and folds train as members of one network."""
 
 import copy
-import time
 import warnings
+from contextlib import suppress
+from time import perf_counter
 
 from joblib import parallel_config
 from sklearn.model_selection import GridSearchCV, check_cv
@@ -34,8 +35,8 @@ class BatchedGridSearchCV(GridSearchCV):
         given: ``"roc_auc"`` with labels of +1 and -1, ``label_free_scorer`` without
         any.
     n_jobs : int, default=None
-        Processes among which each group is divided. The loop uses torch's threads
-        by itself: more than one process seldom pays.
+        Loops trained side by side, in threads: large groups are divided. None takes
+        as many as torch has threads.
     refit, cv, verbose, pre_dispatch, error_score, return_train_score
         As in GridSearchCV. A candidate that diverges leaves the others alone.
 
@@ -95,7 +96,7 @@ n_splits_, refit_time_, multimetric_
         with warnings.catch_warnings(), serving(requests):
             # All fits fail; what else is wrong comes up again below.
             warnings.simplefilter("ignore")
-            try:
+            with suppress(ValueError):
                 GridSearchCV(
                     self.estimator,
                     self.param_grid,
@@ -103,11 +104,9 @@ n_splits_, refit_time_, multimetric_
                     cv=search.cv,
                     refit=False,
                 ).fit(X, y, **params)
-            except ValueError:
-                pass
-        started = time.perf_counter()
+        started = perf_counter()
         trained = requests.train(self.n_jobs)
-        seconds = time.perf_counter() - started
+        seconds = perf_counter() - started
         if self.verbose:
             print(
                 f"Trained {len(requests)} fits together in {len(requests.groups())} "

@@ -84,7 +84,7 @@ class ParetoTail(Strategy):
     >>> scores = -np.random.default_rng(0).exponential(size=5000)
     >>> offset = ParetoTail(alpha=0.001).find_offset(scores)
     >>> round(offset, 1), round(float(np.log(0.001)), 1)  # found and true
-    (-7.2, -6.9)
+    (-7.0, -6.9)
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -96,13 +96,16 @@ class ParetoTail(Strategy):
         self.alpha = alpha
         self.tail_fraction = tail_fraction
 
-    def _find_offset(self, scores, y):
+    def _validate_params(self):
+        super()._validate_params()
         if self.alpha >= self.tail_fraction:
             raise ValueError(
                 f"alpha={self.alpha} must be below tail_fraction={self.tail_fraction}: "
                 "the cut lies in the tail. For a larger share use "
                 "threshold='quantile'."
             )
+
+    def _find_offset(self, scores, y):
         errors = -normal_scores(scores, y)
         n_tail = int(self.tail_fraction * len(errors))
         if n_tail < MIN_TAIL:
@@ -119,5 +122,6 @@ class ParetoTail(Strategy):
         # Scaled to a mean of one, where the search for the parameters starts.
         scale = excess.mean()
         shape, _, spread = genpareto.fit(excess / scale, floc=0)
-        beyond = self.alpha * len(errors) / n_tail
+        # Above 1 where n_tail, which is rounded down, is a smaller share than alpha.
+        beyond = min(1.0, self.alpha * len(errors) / n_tail)
         return -(start + scale * genpareto.isf(beyond, shape, scale=spread))

@@ -1,6 +1,6 @@
 """Thresholds and probabilities for any detector."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import erf
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing, get_tags, indexable
@@ -53,8 +54,8 @@ class ThresholdedDetector(BaseDetector):
     cv : int, cross-validation generator or iterable, default=None
         Out-of-fold scores choose the offset: of each fold's test rows, by a
         detector trained on the normal rows among its training rows. The detector
-        in use is then trained on all normal rows. None scores the training rows
-        again.
+        in use is then trained on all normal rows. A row in several test parts
+        counts once, by its mean score. None scores the training rows again.
     n_jobs : int, default=None
         Folds trained side by side, as in :class:`joblib.Parallel`.
     {threshold_parameters}
@@ -106,9 +107,13 @@ class ThresholdedDetector(BaseDetector):
         y = self._labels(X, y, strategy)
         if self.probability in ("sigmoid", "isotonic"):
             check_both_classes(y, f"probability={self.probability!r}")
-        if self.cv is None:
-            return FitTask.divide(X, y, strategy, None)
-        return _CrossValidated.keep_all(X, y, strategy)
+        if self.cv is not None:
+            return _CrossValidated.keep_all(X, y, strategy)
+        task = FitTask.divide(X, y, strategy, None)
+        if task.scored is not None and y is not None:
+            # Probabilities are learnt from the held-out rows and the anomalies.
+            task = replace(task, scored=np.r_[task.scored, np.flatnonzero(y == -1)])
+        return task
 
     def _fit(self, X, task):
         self.estimator_ = clone(self.estimator).fit(X)
@@ -147,6 +152,11 @@ class ThresholdedDetector(BaseDetector):
             Columns in the order of the labels: -1 (anomaly), +1 (normal).
         """
         scores = self.score_samples(X)
+        if self._to_probability is None:
+            raise NotFittedError(
+                f"probability={self.probability!r} was set after fit, which makes the "
+                "probabilities: call fit again."
+            )
         return self._to_probability(scores)
 
     def __sklearn_is_fitted__(self):
@@ -170,8 +180,10 @@ class _CrossValidated(FitTask):
             for train, test in folds
         )
         tests = np.concatenate([test for _, test in folds])
-        y = None if self.y is None else self.y[tests]
-        return np.concatenate(scores), y
+        # A row in several test parts counts once, by its mean score.
+        rows, place = np.unique(tests, return_inverse=True)
+        scores = np.bincount(place, np.concatenate(scores)) / np.bincount(place)
+        return scores, None if self.y is None else self.y[rows]
 
 
 def _fold_scores(detector, X, y, train, test):

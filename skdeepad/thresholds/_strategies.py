@@ -159,7 +159,10 @@ class ROCOptimal(Strategy):
         scores = check_scores(scores)
         # A row is flagged when -score >= cut; roc_curve's first cut flags none.
         fpr, tpr, cuts = roc_curve(y == -1, -scores, drop_intermediate=False)
-        value = self._value(tpr, fpr, np.sum(y == -1), np.sum(y == 1))
+        n_anomalies, n_normal = np.sum(y == -1), np.sum(y == 1)
+        # Counts, in which equally good cuts have equal values to the last bit.
+        hits, alarms = np.rint(tpr * n_anomalies), np.rint(fpr * n_normal)
+        value = self._value(hits, alarms, n_anomalies, n_normal)
         best = int(value.argmax())
         if best == 0:
             warnings.warn(
@@ -173,17 +176,16 @@ class ROCOptimal(Strategy):
             return scores.min()
         flagged = scores <= -cuts[best]
         below = scores[flagged].max()
-        above = scores[~flagged].min(initial=below)
+        above = below if flagged.all() else scores[~flagged].min()
         # Rounding must not put the middle of two neighbours on the lower one.
         return max((below + above) / 2, np.nextafter(below, np.inf))
 
-    def _value(self, tpr, fpr, n_anomalies, n_normal):
-        """The criterion at each cut."""
+    def _value(self, hits, alarms, n_anomalies, n_normal):
+        """The criterion at each cut, times a constant."""
         if self.criterion == "tpr_tnr":
-            return tpr * (1 - fpr)
+            return hits * (n_normal - alarms)
         if self.criterion == "youden":
-            return tpr - fpr
-        hits, alarms = tpr * n_anomalies, fpr * n_normal
+            return hits * n_normal - alarms * n_anomalies
         squared = self.beta**2
         return (1 + squared) * hits / (squared * n_anomalies + hits + alarms)
 

@@ -1,0 +1,176 @@
+"""Grid search in one network against one fit a time: ``python -m benchmarks.search``.
+
+Protocol: four ADBench sets (at most 5,000 rows), 24 candidates (learning rate x weight
+decay x dropout) by 5 folds of OneClassKFold, layers 64-32, batches of 32, 20 epochs,
+scored by ROC AUC. BatchedGridSearchCV in one process; GridSearchCV(n_jobs=2) over the
+same estimator, and over PyOD's AutoEncoder with the same layers, grid and epochs,
+their worker processes started and imports done before the clock runs. The subjects
+take turns on each set, without a refit; nothing else may run.
+"""
+
+import argparse
+import time
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.model_selection import GridSearchCV
+
+from benchmarks.results_file import ResultsFile, versions
+from skdeepad import AutoencoderDetector
+from skdeepad.datasets import fetch_adbench
+from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
+
+DATA = ["cardio", "thyroid", "pendigits", "mammography"]
+GRID = {
+    "learning_rate": [1e-4, 3e-4, 1e-3, 3e-3],
+    "weight_decay": [0.0, 1e-5, 1e-4],
+    "dropout": [0.1, 0.2],
+}
+EPOCHS, HIDDEN, BATCH_SIZE, MAX_ROWS = 20, (64, 32), 32, 5000
+SUBJECTS = ["BatchedGridSearchCV", "GridSearchCV", "GridSearchCV, PyOD"]
+KEY = ["data", "subject", "round"]
+COLUMNS = [*KEY, "seconds", "rows", "best", "best_auroc", *versions(), "pyod"]
+
+
+class PyODAutoEncoder(OutlierMixin, BaseEstimator):
+    """PyOD's AutoEncoder as a scikit-learn detector, with our parameters' names."""
+
+    def __init__(
+        self, learning_rate=1e-3, weight_decay=0.0, dropout=0.1, epochs=EPOCHS
+    ):
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.dropout = dropout
+        self.epochs = epochs
+
+    def fit(self, X, y=None):
+        """Train the detector."""
+        from pyod.models.auto_encoder import AutoEncoder
+
+        self.detector_ = AutoEncoder(
+            hidden_neuron_list=list(HIDDEN),
+            lr=self.learning_rate,
+            optimizer_params={"weight_decay": self.weight_decay},
+            dropout_rate=self.dropout,
+            batch_norm=False,
+            batch_size=BATCH_SIZE,
+            epoch_num=self.epochs,
+            verbose=0,
+        ).fit(X)
+        return self
+
+    def decision_function(self, X):
+        """Minus PyOD's score, which is higher for anomalies."""
+        return -self.detector_.decision_function(X)
+
+
+def searches(n_jobs):
+    """The subjects, not fitted."""
+    ours = AutoencoderDetector(
+        hidden_layer_sizes=HIDDEN,
+        latent_dim=None,
+        batch_size=BATCH_SIZE,
+        max_epochs=EPOCHS,
+        random_state=0,
+    )
+    options = {
+        "scoring": "roc_auc",
+        "cv": OneClassKFold(5, shuffle=True, random_state=0),
+        "refit": False,
+    }
+    return {
+        "BatchedGridSearchCV": BatchedGridSearchCV(ours, GRID, **options),
+        "GridSearchCV": GridSearchCV(ours, GRID, n_jobs=n_jobs, **options),
+        "GridSearchCV, PyOD": GridSearchCV(
+            PyODAutoEncoder(), GRID, n_jobs=n_jobs, **options
+        ),
+    }
+
+
+def load(name):
+    """A set's rows and labels, at most MAX_ROWS of each."""
+    X, y = fetch_adbench(name, return_X_y=True)
+    order = np.random.RandomState(0).permutation(len(X))
+    kept = np.concatenate([order[y[order] == label][:MAX_ROWS] for label in (1, -1)])
+    return X[kept], y[kept]
+
+
+def warm_up(n_jobs):
+    """Start the worker processes and have them import what they will need."""
+    X = np.random.RandomState(0).normal(size=(200, 5))
+    small = [AutoencoderDetector(max_epochs=1), PyODAutoEncoder(epochs=1)]
+    joblib.Parallel(n_jobs=n_jobs)(
+        joblib.delayed(_fit)(detector, X) for detector in small * 2 * n_jobs
+    )
+
+
+def _fit(detector, X):
+    with warnings.catch_warnings():
+        # PyOD's own deprecation notes are not ours to print.
+        warnings.simplefilter("ignore")
+        clone(detector).fit(X)
+
+
+def main(arguments=None):
+    """Run what is missing and print the ratios."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.search")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--n-jobs", type=int, default=2)
+    parser.add_argument("--data", nargs="+", default=DATA)
+    parser.add_argument("--subjects", nargs="+", default=SUBJECTS, choices=SUBJECTS)
+    parser.add_argument("--results", type=Path)
+    args = parser.parse_args(arguments)
+    path = args.results or Path(__file__).parent / "results" / "search.csv"
+    results = ResultsFile(path, COLUMNS, KEY)
+    units = [
+        {"data": name, "subject": subject, "round": number}
+        for number in range(args.rounds)
+        for name in args.data
+        for subject in args.subjects
+    ]
+    todo = [unit for unit in units if not results.has(unit)]
+    if todo:
+        warm_up(args.n_jobs)
+    for unit in todo:
+        X, y = load(unit["data"])
+        search = searches(args.n_jobs)[unit["subject"]]
+        start = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            search.fit(X, y)
+        seconds = time.perf_counter() - start
+        print(f"{unit['data']}, {unit['subject']}: {seconds:.1f} s", flush=True)
+        outcome = {
+            "seconds": round(seconds, 2),
+            "rows": len(X),
+            "best": search.best_params_,
+            "best_auroc": round(search.best_score_, 6),
+            "pyod": version("pyod"),
+        }
+        results.append(versions() | unit | outcome)
+    report(pd.DataFrame(results.rows_of(units)))
+
+
+def report(rows):
+    """Print seconds, how many times faster, and whether the best candidate is one."""
+    rows = rows.astype({"seconds": float})
+    seconds = rows.pivot_table(index="data", columns="subject", values="seconds")
+    best = rows.drop_duplicates(["data", "subject"]).pivot(
+        index="data", columns="subject", values="best"
+    )
+    table = seconds.round(1)
+    for subject in seconds.columns.drop("BatchedGridSearchCV"):
+        ratio = seconds[subject] / seconds["BatchedGridSearchCV"]
+        table[f"x, {subject}"] = ratio.round(1)
+    if "GridSearchCV" in best:
+        table["same best"] = best["GridSearchCV"] == best["BatchedGridSearchCV"]
+    print(table.to_string())
+
+
+if __name__ == "__main__":
+    main()

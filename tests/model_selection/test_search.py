@@ -1,0 +1,348 @@
+"""BatchedGridSearchCV against scikit-learn's GridSearchCV: equal to the last bit."""
+
+import pickle
+import threading
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.callback import ProgressBar
+from sklearn.decomposition import PCA
+from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import FitFailedWarning
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+import skdeepad._together
+import skdeepad._training
+from skdeepad import AutoencoderDetector, ThresholdedDetector, VAEDetector
+from skdeepad.model_selection import (
+    BatchedGridSearchCV,
+    OneClassGroupKFold,
+    OneClassKFold,
+    average_precision_scorer,
+)
+from skdeepad.thresholds import Conformal
+from tests.conftest import DEEP, make
+
+CV = OneClassKFold(3, shuffle=True, random_state=0)
+
+
+@pytest.fixture
+def loops(monkeypatch):
+    """The loops that ran: members, epochs and thread of each."""
+    ran, train = [], skdeepad._training.train
+
+    def spy(network, *args, **params):
+        ran.append((network.members, params["max_epochs"], threading.get_ident()))
+        return train(network, *args, **params)
+
+    monkeypatch.setattr(skdeepad._training, "train", spy)
+    return ran
+
+
+def searches(estimator, grid, X, y, **options):
+    options = {"scoring": "roc_auc", "cv": CV} | options
+    return [
+        search(estimator, grid, **options).fit(X, y)
+        for search in (GridSearchCV, BatchedGridSearchCV)
+    ]
+
+
+def assert_same(one, batched):
+    """Every number of the results, but for the times."""
+    assert one.cv_results_.keys() == batched.cv_results_.keys()
+    for name, expected in one.cv_results_.items():
+        if "time" not in name:
+            np.testing.assert_array_equal(
+                batched.cv_results_[name], expected, err_msg=name
+            )
+    assert batched.best_index_ == one.best_index_
+    assert batched.best_params_ == one.best_params_
+    assert batched.n_splits_ == one.n_splits_
+
+
+GRIDS = {
+    "AutoencoderDetector": {
+        "learning_rate": [1e-3, 0.03],
+        "weight_decay": [0.0, 1e-3],
+        "noise_std": [0.0, 0.3, 0.6],
+    },
+    "VAEDetector": {
+        "beta": [0.1, 1.0],
+        "dropout": [0.1, 0.4],
+        "criterion": ["elbo", "reconstruction"],
+        "n_estimators": [1, 2],
+    },
+    "DASVDD": {
+        "gamma": ["auto", 0.1, 1.0],
+        "kappa": [0.5, 0.9],
+        "score_reduction": ["sum", "mean"],
+        "random_state": [0, 1],
+    },
+}
+
+
+@pytest.mark.parametrize("cls", DEEP)
+def test_scores_are_grid_searchs(cls, problem):
+    X, y = problem
+    one, batched = searches(make(cls), GRIDS[cls.__name__], X, y)
+    assert_same(one, batched)
+    assert len(set(one.cv_results_["mean_test_score"])) > 3
+    np.testing.assert_array_equal(
+        one.best_estimator_.score_samples(X), batched.best_estimator_.score_samples(X)
+    )
+    assert one.best_estimator_.offset_ == batched.best_estimator_.offset_
+
+
+@pytest.mark.filterwarnings("ignore:.*still improved")
+@pytest.mark.parametrize("cls", DEEP)
+def test_early_stopping_batch_norm_and_architectures(cls, problem):
+    X, y = problem
+    base = make(
+        cls, early_stopping=True, n_iter_no_change=2, max_epochs=12, dropout=0.2
+    )
+    grid = {
+        "batch_norm": [False, True],
+        "hidden_layer_sizes": [(8,), (8, 4)],
+        "learning_rate": [1e-3, 0.05],
+        "max_epochs": [4, 12],
+    }
+    assert_same(*searches(base, grid, X, y))
+
+
+def test_candidates_and_folds_train_in_one_loop(problem, loops):
+    X, y = problem
+    search = BatchedGridSearchCV(
+        make(AutoencoderDetector), {"learning_rate": [1e-4, 1e-3]}, cv=CV
+    )
+    search.set_params(scoring="roc_auc", refit=False).fit(X, y)
+    assert [members for members, _, _ in loops] == [6]
+    # Layers differ: a loop for each.
+    loops.clear()
+    search.set_params(param_grid={"dropout": [0.0, 0.1, 0.2]}).fit(X, y)
+    assert sorted(members for members, _, _ in loops) == [3, 6]
+    # Uneven folds: rows of one number train together.
+    loops.clear()
+    search.set_params(cv=OneClassKFold(7)).fit(X, y)
+    assert sum(members for members, _, _ in loops) == 21
+    assert len(loops) == 4
+
+
+def test_what_is_used_after_training_is_trained_once(problem, loops):
+    X, y = problem
+    grid = {
+        "max_epochs": [2, 6],
+        "contamination": [0.05, 0.2],
+        "scoring": ["expected_latent", "sample"],
+    }
+    search = BatchedGridSearchCV(make(VAEDetector), grid, scoring="balanced_accuracy")
+    search.set_params(cv=CV, refit=False).fit(X, y)
+    assert [(members, epochs) for members, epochs, _ in loops] == [(3, 6)]
+    assert len(set(search.cv_results_["mean_test_score"])) > 4
+    expected = GridSearchCV(make(VAEDetector), grid, scoring="balanced_accuracy")
+    assert_same(expected.set_params(cv=CV, refit=False).fit(X, y), search)
+
+
+def test_random_folds_are_the_same_while_it_runs(problem, loops):
+    X, y = problem
+    cv = OneClassKFold(3, shuffle=True)
+    search = BatchedGridSearchCV(
+        make(AutoencoderDetector), {"learning_rate": [1e-4, 1e-3]}, cv=cv, refit=False
+    )
+    search.set_params(scoring="roc_auc").fit(X, y)
+    assert [members for members, _, _ in loops] == [6]
+    assert search.cv is cv
+    assert "cv_results_" in vars(search)
+
+
+def test_random_state_none_and_generators(problem):
+    X, y = problem
+    grid = {"learning_rate": [1e-4, 1e-3]}
+    for state in (None, np.random.RandomState(0)):
+        detector = make(AutoencoderDetector, random_state=state)
+        one, batched = searches(detector, grid, X, y)
+        same = np.array_equal(
+            one.cv_results_["mean_test_score"], batched.cv_results_["mean_test_score"]
+        )
+        assert same == (state is not None)
+
+
+def test_pipelines_meta_estimators_and_other_detectors(problem):
+    X, y = problem
+    pipeline = Pipeline(
+        [
+            ("scale", StandardScaler()),
+            ("pca", PCA(random_state=0)),
+            ("detect", make(AutoencoderDetector, standardize=False)),
+        ]
+    )
+    grid = [
+        {"pca__n_components": [3, 5], "detect__learning_rate": [1e-3, 1e-2]},
+        {"pca": ["passthrough"], "detect": [IsolationForest(random_state=0)]},
+        {"pca": ["passthrough"], "detect": [make(VAEDetector)]},
+    ]
+    assert_same(*searches(pipeline, grid, X, y))
+    around = ThresholdedDetector(make(AutoencoderDetector), cv=2)
+    grid = {"estimator__learning_rate": [1e-3, 1e-2], "threshold": ["mad", "auto"]}
+    assert_same(*searches(around, grid, X, y, scoring="balanced_accuracy"))
+
+
+def test_scorers_and_options_of_grid_search(problem):
+    X, y = problem
+
+    def own(detector, X, y):
+        return {"offset": detector.offset_, "epochs": len(detector.history_["loss"])}
+
+    grid = {"learning_rate": [1e-3, 1e-2], "max_epochs": [2, 4]}
+    scoring = {"auc": "roc_auc", "ap": average_precision_scorer}
+    for options in (
+        {"scoring": scoring, "refit": "ap"},
+        {"scoring": own, "refit": "epochs", "return_train_score": True},
+        {"scoring": "roc_auc", "refit": lambda results: 2},
+    ):
+        one, batched = searches(make(AutoencoderDetector), grid, X, y, **options)
+        assert_same(one, batched)
+        assert batched.multimetric_ == one.multimetric_
+
+
+def test_conformal_thresholds_hold_out_the_same_rows(problem):
+    X, y = problem
+    grid = {"threshold": [Conformal(0.1), Conformal(0.2, calibration_size=0.4), "mad"]}
+    assert_same(
+        *searches(make(AutoencoderDetector), grid, X, y, scoring="balanced_accuracy")
+    )
+
+
+def test_groups_are_passed_on(problem):
+    X, y = problem
+    groups = np.arange(len(X)) % 8
+    search = BatchedGridSearchCV(
+        make(AutoencoderDetector),
+        {"learning_rate": [1e-3]},
+        scoring="roc_auc",
+        cv=OneClassGroupKFold(4),
+    ).fit(X, y, groups=groups)
+    assert search.n_splits_ == 4
+
+
+def test_a_candidate_that_diverges_leaves_the_others_alone(problem):
+    X, y = problem
+    grid = {"learning_rate": [1e-3, 1e30]}
+    search = BatchedGridSearchCV(
+        make(AutoencoderDetector), grid, scoring="roc_auc", cv=CV, refit=False
+    )
+    with (
+        pytest.warns(FitFailedWarning, match="Training diverged"),
+        pytest.warns(UserWarning, match="non-finite"),
+    ):
+        search.fit(X, y)
+    alone = GridSearchCV(
+        make(AutoencoderDetector),
+        {"learning_rate": [1e-3]},
+        scoring="roc_auc",
+        cv=CV,
+        refit=False,
+    ).fit(X, y)
+    means = search.cv_results_["mean_test_score"]
+    assert np.isnan(means).tolist() == [False, True]
+    assert means[0] == alone.cv_results_["mean_test_score"][0]
+    with pytest.raises(ValueError, match="network 0 became"):
+        search.set_params(error_score="raise").fit(X, y)
+
+
+def test_failed_search_leaves_it_as_it_was(problem):
+    X, y = problem
+    search = BatchedGridSearchCV(
+        make(AutoencoderDetector),
+        {"learning_rate": [1e-3]},
+        scoring="roc_auc",
+        cv=CV,
+    ).fit(X, y)
+    before = dict(vars(search))
+    with pytest.raises(ValueError, match="no row in y is -1"):
+        search.fit(X, np.ones(len(X)))
+    with pytest.raises(ValueError, match="NaN"):
+        search.fit(np.full_like(X, np.nan), y)
+    assert dict(vars(search)) == before
+
+
+def test_bad_parameters_are_grid_searchs_errors(problem):
+    X, y = problem
+    for grid, message in [
+        ({"dropout": [2.0]}, "dropout"),
+        ({"drop": [0.1]}, "drop"),
+        ({"hidden_layer_sizes": [(0,)]}, "positive integers"),
+    ]:
+        search = BatchedGridSearchCV(
+            make(AutoencoderDetector), grid, scoring="roc_auc", cv=CV
+        )
+        with pytest.raises(ValueError, match=message):
+            search.fit(X, y)
+
+
+def test_large_groups_are_divided_among_threads(problem, loops, monkeypatch):
+    X, y = problem
+    monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_ONCE", 3)
+    grid = {"learning_rate": [1e-4, 1e-3, 1e-2, 2e-2]}
+    results = []
+    for n_jobs, n_threads in ((1, 1), (2, 2)):
+        loops.clear()
+        search = BatchedGridSearchCV(
+            make(AutoencoderDetector, max_epochs=60), grid, cv=CV, n_jobs=n_jobs
+        )
+        search.set_params(scoring="roc_auc", refit=False).fit(X, y)
+        assert [members for members, _, _ in loops] == [3] * 4
+        assert len({thread for _, _, thread in loops}) == n_threads
+        results.append(search.cv_results_["mean_test_score"])
+    np.testing.assert_array_equal(*results)
+
+
+def test_fit_times_share_what_was_spent_together(problem, monkeypatch):
+    X, y = problem
+    search = BatchedGridSearchCV(
+        make(AutoencoderDetector), {"learning_rate": [1e-4, 1e-3]}, cv=CV, refit=False
+    )
+    clock = iter([100.0, 112.0])
+    monkeypatch.setattr(
+        "skdeepad.model_selection._search.perf_counter", lambda: next(clock)
+    )
+    search.set_params(scoring="roc_auc").fit(X, y)
+    np.testing.assert_allclose(search.cv_results_["mean_fit_time"], 2.0, atol=1.0)
+
+
+def test_verbose_says_what_trains_together(problem, capsys):
+    X, y = problem
+    search = BatchedGridSearchCV(
+        make(AutoencoderDetector), {"learning_rate": [1e-4, 1e-3]}, cv=CV, refit=False
+    )
+    search.set_params(scoring="roc_auc").fit(X, y)
+    assert capsys.readouterr().out == ""
+    search.set_params(verbose=1).fit(X, y)
+    assert "Trained 6 fits together in 1 groups" in capsys.readouterr().out
+
+
+def test_is_a_scikit_learn_estimator(problem):
+    X, y = problem
+    search = BatchedGridSearchCV(
+        make(AutoencoderDetector),
+        {"learning_rate": [1e-4, 1e-3]},
+        scoring="roc_auc",
+        cv=KFold(3, shuffle=True, random_state=0),
+    )
+    assert repr(search).startswith("BatchedGridSearchCV(")
+    fitted = clone(search).fit(X, y)
+    assert not hasattr(search, "cv_results_")
+    copy = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(copy.predict(X), fitted.predict(X))
+    assert b"torch" not in pickle.dumps(fitted)
+
+
+def test_callbacks_see_the_search(problem):
+    X, y = problem
+    search = BatchedGridSearchCV(
+        make(AutoencoderDetector), {"learning_rate": [1e-3]}, scoring="roc_auc", cv=CV
+    )
+    search.set_callbacks(ProgressBar()).fit(X, y)
+    assert search.best_score_ > 0.5

@@ -1,0 +1,192 @@
+"""Thresholds from the shape of the scores, against known distributions."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.optimize import minimize_scalar
+
+from skdeepad import PCADetector
+from skdeepad.thresholds import MAD, ParetoTail
+
+
+def flagged(strategy, scores, y=None):
+    return np.asarray(scores) < strategy.find_offset(scores, y)
+
+
+@pytest.mark.parametrize("n_deviations", [0.5, 2.5, 3.0])
+@pytest.mark.parametrize("n_rows", [1, 2, 7, 100])
+def test_mad_is_the_median_computation(n_deviations, n_rows):
+    errors = np.random.default_rng(n_rows).gamma(2.0, size=n_rows)
+    median = np.median(errors)
+    deviation = np.median(np.abs(errors - median)) / stats.norm.ppf(0.75)
+    cut = median + n_deviations * deviation
+    assert MAD(n_deviations).find_offset(-errors) == pytest.approx(-cut, rel=1e-12)
+
+
+def test_mad_counts_standard_deviations_of_normal_scores():
+    scores = np.random.default_rng(0).normal(5.0, 2.0, size=200_000)
+    for n_deviations in (1.0, 2.0, 3.0):
+        offset = MAD(n_deviations).find_offset(scores)
+        assert offset == pytest.approx(5 - 2 * n_deviations, abs=0.03)
+    # One side of the 0.27 % beyond three standard deviations.
+    assert flagged(MAD(3.0), scores).mean() == pytest.approx(0.00135, abs=0.0003)
+
+
+def test_mad_withstands_anomalies_that_the_standard_deviation_does_not():
+    rng = np.random.default_rng(0)
+    normal, anomalies = rng.normal(size=700), rng.normal(-12.0, size=300)
+    scores = np.r_[normal, anomalies]
+    found = flagged(MAD(3.0), scores)
+    assert found[700:].all()
+    assert not found[:700].any()
+    assert not (scores < scores.mean() - 3 * scores.std()).any()
+
+
+def test_mad_of_equal_scores_flags_nothing():
+    assert MAD().find_offset(np.full(5, -2.0)) == -2.0
+    # Also where they are most of the scores, but for those beyond.
+    assert (
+        flagged(MAD(), [-9.0, -2.0, -2.0, -2.0, -1.0]).tolist() == [True] + [False] * 4
+    )
+
+
+def test_mad_moves_and_scales_with_the_scores():
+    scores = np.random.default_rng(0).normal(size=50)
+    offset = MAD().find_offset(scores)
+    assert MAD().find_offset(1e6 * scores - 7) == pytest.approx(1e6 * offset - 7)
+
+
+def by_hand(errors, alpha, tail_fraction):
+    """Cut of the tail's most likely generalised Pareto distribution.
+
+    The likelihood of one parameter, the shape over the scale, in which the best
+    shape is known (Grimshaw, 1993).
+    """
+    errors = np.sort(errors)
+    n_tail = int(tail_fraction * len(errors))
+    start = errors[-n_tail - 1]
+    excess = errors[-n_tail:] - start
+
+    def loss(ratio):
+        shape = np.log1p(ratio * excess).mean()
+        return np.log(shape / ratio) + shape
+
+    # A ratio below zero is a tail that ends; the two sides are looked at in turn.
+    sides = [(-0.999 / excess.max(), -1e-6), (1e-6, 50 / excess.mean())]
+    ratio = min(
+        (minimize_scalar(loss, bounds=side, method="bounded") for side in sides),
+        key=lambda result: result.fun,
+    ).x
+    shape = np.log1p(ratio * excess).mean()
+    beyond = alpha * len(errors) / n_tail
+    return start + (beyond**-shape - 1) / ratio
+
+
+DISTRIBUTIONS = {
+    "exponential": stats.expon(),
+    "pareto": stats.pareto(3.0),
+    "uniform": stats.uniform(),
+}
+
+
+@pytest.mark.parametrize("name", ["exponential", "pareto"])
+def test_pareto_tail_is_the_most_likely_one(name):
+    errors = DISTRIBUTIONS[name].rvs(3000, random_state=0)
+    offset = ParetoTail(alpha=0.002, tail_fraction=0.15).find_offset(-errors)
+    assert -offset == pytest.approx(by_hand(errors, 0.002, 0.15), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_pareto_tail_recovers_quantiles(name):
+    law = DISTRIBUTIONS[name]
+    samples = [law.rvs(10_000, random_state=seed) for seed in range(8)]
+    for alpha, tolerance in ((0.01, 1.15), (0.001, 1.4)):
+        cuts = [-ParetoTail(alpha=alpha).find_offset(-sample) for sample in samples]
+        # The true share of the rows beyond the cut.
+        assert alpha / tolerance < law.sf(cuts).mean() < alpha * tolerance
+    # Half a row in ten thousand: where the sample has nothing.
+    cuts = [-ParetoTail(alpha=0.00005).find_offset(-sample) for sample in samples]
+    tolerance = {"exponential": 0.1, "pareto": 0.2, "uniform": 0.0005}[name]
+    assert np.median(cuts) == pytest.approx(law.isf(0.00005), rel=tolerance)
+
+
+def test_pareto_tail_is_heavier_for_heavier_tails():
+    """A parameter of its own for the shape: an exponential fit would miss it."""
+    errors = stats.pareto(1.5).rvs(5000, random_state=0)
+    cut = -ParetoTail(alpha=0.001).find_offset(-errors)
+    assert cut == pytest.approx(stats.pareto(1.5).isf(0.001), rel=0.3)
+    start = np.quantile(errors, 0.9)
+    exponential = start + (errors[errors > start] - start).mean() * np.log(100)
+    assert cut > 1.5 * exponential
+
+
+def test_pareto_tail_moves_and_scales_with_the_scores():
+    scores = -stats.gamma(2.0).rvs(400, random_state=0)
+    offset = ParetoTail().find_offset(scores)
+    for scale, shift in ((1e-9, 0.0), (1e12, 0.0), (5.0, -300.0)):
+        moved = ParetoTail().find_offset(scale * scores + shift)
+        assert moved == pytest.approx(scale * offset + shift, rel=1e-4)
+
+
+def test_pareto_tail_of_equal_scores_flags_nothing():
+    assert not flagged(ParetoTail(), np.full(200, -3.0)).any()
+    # Only the tail's scores are equal.
+    assert not flagged(ParetoTail(), np.r_[np.full(30, -3.0), np.zeros(170)]).any()
+
+
+def test_pareto_tail_with_alpha_next_to_its_fraction():
+    """Ten of 109 rows make the tail: a smaller share than alpha."""
+    scores = -np.random.default_rng(0).exponential(size=109)
+    offset = ParetoTail(alpha=0.0999, tail_fraction=0.1).find_offset(scores)
+    assert offset == np.sort(scores)[10]
+
+
+def test_pareto_tail_needs_ten_rows():
+    rng = np.random.default_rng(0)
+    assert np.isfinite(ParetoTail().find_offset(rng.normal(size=100)))
+    with pytest.raises(ValueError, match=r"of 99 normal rows is 9 row\(s\).*'mad'"):
+        ParetoTail().find_offset(rng.normal(size=99))
+    # Anomalies don't count.
+    y = np.r_[np.ones(99), -np.ones(50)]
+    with pytest.raises(ValueError, match="of 99 normal rows"):
+        ParetoTail().find_offset(rng.normal(size=149), y)
+    assert np.isfinite(
+        ParetoTail(alpha=0.01, tail_fraction=0.5).find_offset(rng.normal(size=20))
+    )
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.2])
+def test_pareto_cut_lies_in_the_tail(alpha):
+    strategy = ParetoTail(alpha=alpha, tail_fraction=0.1)
+    with pytest.raises(ValueError, match=r"must be below tail_fraction=0\.1.*quantile"):
+        strategy.find_offset(np.arange(500.0))
+
+
+@pytest.mark.parametrize("strategy", [MAD(), ParetoTail()], ids=repr)
+def test_labelled_anomalies_are_left_out(strategy):
+    rng = np.random.default_rng(0)
+    scores, anomalies = rng.normal(size=300), rng.normal(-30.0, size=200)
+    y = np.r_[np.ones(300), -np.ones(200)]
+    together = np.r_[scores, anomalies]
+    offset = strategy.find_offset(scores)
+    assert strategy.find_offset(together, y) == offset
+    assert strategy.find_offset(together) != offset
+    # What is no label vector is ignored.
+    assert strategy.find_offset(scores, np.arange(300)) == offset
+    with pytest.raises(ValueError, match="No row is labelled"):
+        strategy.find_offset(scores, -np.ones(300))
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        strategy.find_offset(np.r_[scores, np.nan])
+
+
+@pytest.mark.parametrize("name", ["mad", "pareto"])
+def test_detectors_take_them_by_name(name, problem):
+    X, y = problem
+    detector = PCADetector(n_components=2, threshold=name).fit(X, y)
+    strategy = {"mad": MAD(3.0), "pareto": ParetoTail(alpha=0.001)}[name]
+    scores = detector.score_samples(X)
+    assert detector.offset_ == strategy.find_offset(scores[y == 1])
+    found = detector.predict(X) == -1
+    assert found[y == -1].mean() > found[y == 1].mean() + 0.4
+    detector.fit_threshold(X, threshold=0.0).fit_threshold(X, y)
+    assert detector.offset_ == strategy.find_offset(scores[y == 1])

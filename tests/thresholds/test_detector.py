@@ -1,0 +1,652 @@
+"""ThresholdedDetector: any detector in, thresholds and probabilities out."""
+
+import pickle
+import re
+import threading
+
+import joblib
+import numpy as np
+import pytest
+from scipy import sparse
+from scipy.optimize import isotonic_regression, minimize
+from scipy.stats import norm
+from sklearn.base import BaseEstimator, clone
+from sklearn.cluster import KMeans
+from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV, KFold, RepeatedKFold, StratifiedKFold
+from sklearn.neighbors import LocalOutlierFactor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skdeepad import AutoencoderDetector, KDEDetector, PCADetector, ThresholdedDetector
+from skdeepad.model_selection import OneClassKFold
+from skdeepad.thresholds import MAD, Conformal, ROCOptimal, make_threshold
+from skdeepad.thresholds._make import STRATEGIES
+
+DETECTORS = {
+    "OneClassSVM": OneClassSVM(),
+    "IsolationForest": IsolationForest(n_estimators=10, random_state=0),
+    "LocalOutlierFactor": LocalOutlierFactor(n_neighbors=5, novelty=True),
+    "Pipeline": make_pipeline(StandardScaler(), OneClassSVM()),
+}
+every_detector = pytest.mark.parametrize("name", DETECTORS)
+
+
+@pytest.mark.filterwarnings("ignore:y holds 0 and 1 only")
+@parametrize_with_checks(
+    [
+        ThresholdedDetector(detector)
+        for detector in (
+            *DETECTORS.values(),
+            AutoencoderDetector(max_epochs=5, random_state=0),
+        )
+    ]
+)
+def test_scikit_learn_contract(estimator, check):
+    check(estimator)
+
+
+class Counting(OneClassSVM):
+    """Notes the rows and the thread of each fit."""
+
+    fits = []
+
+    def fit(self, X, y=None):
+        self.fits.append((len(X), y, threading.get_ident()))
+        return super().fit(X)
+
+
+class Deciding(BaseEstimator):
+    """A detector with ``decision_function`` alone."""
+
+    def fit(self, X, y=None):
+        self.center_ = np.mean(X, axis=0)
+        return self
+
+    def decision_function(self, X):
+        return -np.abs(X - self.center_).sum(axis=1)
+
+
+@pytest.fixture
+def fits():
+    Counting.fits.clear()
+    return Counting.fits
+
+
+# Thresholds of training rows.
+
+
+@every_detector
+@pytest.mark.parametrize("threshold", STRATEGIES)
+def test_every_strategy_with_every_detector(name, threshold, problem):
+    X, y = problem
+    detector = ThresholdedDetector(DETECTORS[name], threshold=threshold).fit(X, y)
+    scores = detector.score_samples(X)
+    assert type(detector.offset_) is float
+    assert np.isfinite(detector.offset_)
+    np.testing.assert_array_equal(
+        detector.predict(X), np.where(scores >= detector.offset_, 1, -1)
+    )
+    np.testing.assert_array_equal(
+        detector.decision_function(X), scores - detector.offset_
+    )
+    if threshold == "conformal":  # which holds rows out: in test_conformal.py
+        assert detector.p_values(X).shape == y.shape
+        return
+    # Trained on the normal rows, and scored as the detector itself does.
+    alone = clone(DETECTORS[name]).fit(X[y == 1])
+    np.testing.assert_allclose(scores, alone.score_samples(X), rtol=1e-7)
+    expected = make_threshold(threshold).find_offset(scores, y)
+    assert detector.offset_ == pytest.approx(expected, rel=1e-12)
+
+
+@every_detector
+def test_unlabelled_rows(name, problem):
+    X, _ = problem
+    detector = ThresholdedDetector(DETECTORS[name], contamination=0.05)
+    labels = detector.fit_predict(X)
+    assert (labels == -1).sum() == 10
+    with pytest.raises(ValueError, match="needs labels"):
+        detector.set_params(contamination="auto", threshold="roc").fit(X)
+
+
+def test_detectors_with_one_method_only(problem):
+    X, y = problem
+    deciding = ThresholdedDetector(Deciding(), threshold="roc").fit(X, y)
+    np.testing.assert_allclose(
+        deciding.score_samples(X), -np.abs(X - X[y == 1].mean(axis=0)).sum(axis=1)
+    )
+    scoring = ThresholdedDetector(GaussianMixture(random_state=0)).fit(X, y)
+    expected = GaussianMixture(random_state=0).fit(X[y == 1]).score_samples(X)
+    np.testing.assert_allclose(scoring.score_samples(X), expected, rtol=1e-7)
+
+
+def test_the_estimator_sees_normal_rows_without_labels(fits, problem):
+    X, y = problem
+    original = Counting()
+    detector = ThresholdedDetector(original).fit(X, y)
+    assert [fit[:2] for fit in fits] == [(180, None)]
+    assert not hasattr(original, "support_")
+    assert detector.estimator_ is not original
+    detector.fit_threshold(X, y, threshold="roc").fit_threshold(X[:50])
+    assert len(fits) == 1
+    assert detector.offset_ == np.nextafter(
+        detector.score_samples(X[:50]).min(), np.inf
+    )
+
+
+# Thresholds of out-of-fold scores.
+
+
+def out_of_fold(estimator, X, y, folds):
+    """Mean score of each tested row, and its number."""
+    found = {}
+    for train, test in folds:
+        rows = train if y is None else train[y[train] == 1]
+        model = clone(estimator).fit(X[rows])
+        for row, score in zip(test, model.score_samples(X[test]), strict=True):
+            found.setdefault(row, []).append(score)
+    rows = np.array(sorted(found))
+    return np.array([np.mean(found[row]) for row in rows]), rows
+
+
+CVS = {
+    "int": (4, KFold(4)),
+    "splitter": (KFold(5, shuffle=True, random_state=0),) * 2,
+    "split anomalies": (OneClassKFold(4, anomalies="split"),) * 2,
+    "all anomalies": (OneClassKFold(4),) * 2,
+    "repeated": (RepeatedKFold(n_splits=3, n_repeats=2, random_state=0),) * 2,
+}
+
+
+@pytest.mark.parametrize("threshold", ["max_train", "roc", "f1", "conformal", "mad"])
+@pytest.mark.parametrize("cv", CVS)
+def test_offset_of_out_of_fold_scores(cv, threshold, problem):
+    X, y = problem
+    given, splitter = CVS[cv]
+    estimator = DETECTORS["Pipeline"]
+    detector = ThresholdedDetector(estimator, threshold=threshold, cv=given).fit(X, y)
+    scores, rows = out_of_fold(estimator, X, y, splitter.split(X, y))
+    expected = make_threshold(threshold).find_offset(scores, y[rows])
+    assert detector.offset_ == pytest.approx(expected, rel=1e-6)
+    # The detector in use learns from all normal rows.
+    alone = clone(estimator).fit(X[y == 1])
+    np.testing.assert_allclose(
+        detector.score_samples(X), alone.score_samples(X), rtol=1e-7
+    )
+
+
+def test_out_of_fold_scores_without_labels(problem):
+    X, _ = problem
+    estimator = DETECTORS["Pipeline"]
+    folds = list(KFold(3).split(X))
+    scores, _ = out_of_fold(estimator, X, None, folds)
+    for cv in (3, folds, iter(folds)):
+        detector = ThresholdedDetector(estimator, threshold="mad", cv=cv).fit(X)
+        assert detector.offset_ == pytest.approx(MAD().find_offset(scores), rel=1e-6)
+
+
+def test_rows_tested_in_part_are_scored_in_part(problem):
+    X, y = problem
+    estimator = DETECTORS["Pipeline"]
+    folds = [(np.arange(0, 150), np.arange(150, 190)), (np.arange(50), np.arange(199))]
+    detector = ThresholdedDetector(estimator, threshold="f1", cv=folds).fit(X, y)
+    scores, rows = out_of_fold(estimator, X, y, folds)
+    assert len(rows) == 199
+    expected = ROCOptimal("f_beta").find_offset(scores, y[rows])
+    assert detector.offset_ == pytest.approx(expected, rel=1e-6)
+
+
+def test_cv_shows_what_training_scores_hide():
+    """A density that has learnt its rows by heart takes new ones for anomalies."""
+    rng = np.random.default_rng(0)
+    X, new = rng.normal(size=(100, 10)), rng.normal(size=(2000, 10))
+    kde = KDEDetector(bandwidth=0.3)
+    alarms = {}
+    for cv in (None, 5):
+        detector = ThresholdedDetector(kde, contamination=0.1, cv=cv).fit(X)
+        alarms[cv] = (detector.predict(new) == -1).mean()
+    assert alarms[None] > 0.9
+    assert alarms[5] < 0.3
+
+
+def test_conformal_p_values_of_out_of_fold_scores(problem):
+    X, y = problem
+    estimator = DETECTORS["Pipeline"]
+    threshold = Conformal(alpha=0.01)  # 180 rows are enough, a held-out fifth is not
+    detector = ThresholdedDetector(estimator, threshold=threshold, cv=5).fit(X, y)
+    scores, rows = out_of_fold(estimator, X, y, KFold(5).split(X))
+    expected = np.sort(scores[y[rows] == 1])
+    np.testing.assert_allclose(detector.calibration_scores_, expected, rtol=1e-6)
+    # Rows tested twice are no more rows.
+    detector.set_params(cv=RepeatedKFold(n_splits=5, n_repeats=2)).fit(X, y)
+    assert len(detector.calibration_scores_) == 180
+    with pytest.raises(ValueError, match="got 36"):
+        detector.set_params(cv=None).fit(X, y)
+
+
+def test_folds_train_once_each_and_side_by_side(fits, problem):
+    X, y = problem
+    detector = ThresholdedDetector(Counting(), cv=OneClassKFold(3)).fit(X, y)
+    assert [fit[0] for fit in fits] == [180, 120, 120, 120]
+    assert {fit[2] for fit in fits} == {threading.get_ident()}
+    fits.clear()
+    with joblib.parallel_config(backend="threading"):
+        parallel = clone(detector).set_params(n_jobs=2).fit(X, y)
+    assert threading.get_ident() not in {fit[2] for fit in fits[1:]}
+    assert parallel.offset_ == detector.offset_
+
+
+def test_folds_train_in_other_processes(problem):
+    X, y = problem
+    detector = ThresholdedDetector(OneClassSVM(), threshold="roc", cv=3).fit(X, y)
+    parallel = clone(detector).set_params(n_jobs=2).fit(X, y)
+    assert parallel.offset_ == detector.offset_
+
+
+def test_folds_need_normal_rows(problem):
+    X, y = problem
+    folds = [(np.arange(180, 190), np.arange(190, 200))]
+    with pytest.raises(ValueError, match="no normal row"):
+        ThresholdedDetector(OneClassSVM(), cv=folds).fit(X, y)
+    with pytest.raises(ValueError, match="needs labels"):
+        ThresholdedDetector(OneClassSVM(), cv=OneClassKFold(3)).fit(X)
+
+
+@pytest.mark.parametrize("cv", [None, 3])
+def test_frozen_detectors_are_not_trained_again(cv, fits, problem):
+    X, y = problem
+    fitted = Counting().fit(X[:50])
+    fits.clear()
+    detector = ThresholdedDetector(FrozenEstimator(fitted), threshold="roc", cv=cv)
+    detector.fit(X[50:], y[50:])
+    assert fits == []
+    scores = fitted.score_samples(X)
+    np.testing.assert_allclose(detector.score_samples(X), scores, rtol=1e-7)
+    expected = ROCOptimal().find_offset(scores[50:], y[50:])
+    assert detector.offset_ == pytest.approx(expected, rel=1e-6)
+
+
+# Kinds of input.
+
+
+@pytest.mark.parametrize("cv", [None, 3])
+@pytest.mark.parametrize("threshold", ["roc", Conformal(random_state=0)], ids=repr)
+def test_data_frames_lists_and_sparse_rows(threshold, cv, problem):
+    pd = pytest.importorskip("pandas")
+    X, y = problem
+    X = StandardScaler().fit_transform(X)
+    detector = ThresholdedDetector(OneClassSVM(), threshold=threshold, cv=cv)
+    expected = clone(detector).fit(X, y)
+    assert not hasattr(expected, "feature_names_in_")
+    assert expected.n_features_in_ == 6
+
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    named = clone(detector).fit(frame, pd.Series(y))
+    assert list(named.feature_names_in_) == list("abcdef")
+    np.testing.assert_array_equal(named.predict(frame), expected.predict(X))
+    with pytest.raises(ValueError, match="feature names"):
+        named.predict(frame[list("fedcba")])
+    # No names are left of the fit before.
+    assert not hasattr(named.fit(X, y), "feature_names_in_")
+
+    listed = clone(detector).fit(X.tolist(), y.tolist())
+    assert listed.offset_ == expected.offset_
+    np.testing.assert_array_equal(listed.predict(X.tolist()), expected.predict(X))
+
+    for kind in (sparse.csr_matrix, sparse.csr_array, sparse.coo_array):
+        thin = clone(detector).fit(kind(X), y)
+        assert thin.offset_ == pytest.approx(expected.offset_, rel=1e-6)
+        np.testing.assert_allclose(
+            thin.score_samples(kind(X)), expected.score_samples(X), rtol=1e-6
+        )
+
+
+def test_a_pipeline_passes_names_on_and_fills_gaps(problem):
+    pd = pytest.importorskip("pandas")
+    from sklearn.impute import SimpleImputer
+
+    X, y = problem
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    frame.iloc[3, 2] = np.nan
+    pipeline = make_pipeline(SimpleImputer(), *DETECTORS["Pipeline"])
+    detector = ThresholdedDetector(pipeline, threshold="roc", cv=4).fit(frame, y)
+    assert list(detector.feature_names_in_) == list("abcdef")
+    assert np.isfinite(detector.score_samples(frame)).all()
+
+
+def test_tags_are_those_of_the_detector():
+    tags = get_tags(ThresholdedDetector(OneClassSVM()))
+    assert tags.input_tags.sparse
+    assert tags.estimator_type == "outlier_detector"
+    assert not get_tags(ThresholdedDetector(PCADetector())).input_tags.sparse
+
+
+# Probabilities.
+
+
+@pytest.fixture
+def labelled():
+    """Rows to fit on and rows to judge by; both classes overlap."""
+    rng = np.random.default_rng(1)
+    X = np.r_[rng.normal(size=(600, 3)), 2.2 * rng.normal(size=(200, 3))]
+    y = np.r_[np.ones(600, dtype=int), -np.ones(200, dtype=int)]
+    order = rng.permutation(800)
+    X, y = X[order], y[order]
+    return X[:400], y[:400], X[400:], y[400:]
+
+
+def platt(scores, y):
+    """Platt (1999): a sigmoid most likely under his smoothed targets."""
+    n_normal, n_anomalies = (y == 1).sum(), (y == -1).sum()
+    targets = np.where(y == 1, (n_normal + 1) / (n_normal + 2), 1 / (n_anomalies + 2))
+    center, scale = scores.mean(), scores.std()
+
+    def loss(parameters):
+        logits = parameters[0] * (scores - center) / scale + parameters[1]
+        return (np.logaddexp(0, logits) - targets * logits).sum()
+
+    slope, shift = minimize(loss, [1.0, 0.0], method="BFGS").x
+    return lambda new: 1 / (1 + np.exp(-slope * (new - center) / scale - shift))
+
+
+@pytest.mark.parametrize("cv", [None, 5])
+def test_sigmoid_is_platts(cv, labelled):
+    X, y, X_new, _ = labelled
+    detector = ThresholdedDetector(OneClassSVM(), probability="sigmoid", cv=cv)
+    detector.fit(X, y)
+    scores = detector.score_samples(X)
+    if cv is not None:
+        scores, _ = out_of_fold(OneClassSVM(), X, y, KFold(cv).split(X))
+    expected = platt(scores, y)(detector.score_samples(X_new))
+    np.testing.assert_allclose(detector.predict_proba(X_new)[:, 1], expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("cv", [None, 5])
+def test_isotonic_is_the_monotone_fit(cv, labelled):
+    X, y, _, _ = labelled
+    svm = OneClassSVM(gamma=0.3)
+    frozen = FrozenEstimator(clone(svm).fit(X[y == 1]))
+    # Frozen: out-of-fold scores are then those of the detector in use.
+    detector = ThresholdedDetector(frozen, probability="isotonic", cv=cv).fit(X, y)
+    scores = detector.score_samples(X)
+    order = scores.argsort()
+    expected = isotonic_regression((y[order] == 1).astype(float)).x
+    found = detector.predict_proba(X[order])[:, 1]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("probability", ["sigmoid", "isotonic", "gaussian"])
+@pytest.mark.parametrize("threshold", ["auto", "roc", Conformal(random_state=0)])
+def test_probabilities_rise_with_the_score(probability, threshold, labelled):
+    X, y, X_new, y_new = labelled
+    detector = ThresholdedDetector(
+        OneClassSVM(), probability=probability, threshold=threshold, cv=5
+    ).fit(X, y)
+    proba = detector.predict_proba(X_new)
+    assert proba.shape == (400, 2)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-12)
+    assert proba.min() >= 0
+    rising = proba[detector.score_samples(X_new).argsort(), 1]
+    assert (np.diff(rising) >= 0).all()
+    assert rising[0] < rising[-1]
+    if probability != "gaussian":
+        normal = y_new == 1
+        brier = np.mean((proba[:, 1] - normal) ** 2)
+        assert brier < 0.8 * normal.mean() * (1 - normal.mean())
+        # Calibrated: on average as many as there are.
+        assert proba[:, 1].mean() == pytest.approx(normal.mean(), abs=0.05)
+
+
+def test_anomalies_tested_in_every_fold_count_once(labelled):
+    X, y, X_new, y_new = labelled
+    cv = OneClassKFold(10, shuffle=True, random_state=0)
+    detector = ThresholdedDetector(OneClassSVM(), probability="sigmoid", cv=cv)
+    mean = detector.fit(X, y).predict_proba(X_new)[:, 0].mean()
+    assert mean == pytest.approx((y_new == -1).mean(), abs=0.05)
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_gaussian_is_the_place_in_a_normal_distribution(labels, labelled):
+    X, y, X_new, _ = labelled
+    detector = ThresholdedDetector(OneClassSVM(), probability="gaussian")
+    detector.fit(X, y if labels else None)
+    errors = -detector.score_samples(X[y == 1] if labels else X)
+    law = norm(errors.mean(), errors.std())
+    expected = np.maximum(0, 2 * law.cdf(-detector.score_samples(X_new)) - 1)
+    proba = detector.predict_proba(X_new)
+    np.testing.assert_allclose(proba[:, 0], expected, atol=1e-9)
+    np.testing.assert_allclose(proba[:, 1], 1 - expected, atol=1e-9)
+    assert (proba[:, 0] == 0).any()
+    assert (proba[:, 0] > 0.5).any()
+
+
+def test_gaussian_of_equal_scores():
+    """No deviation: all that is worse is an anomaly for certain."""
+    X = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+    detector = ThresholdedDetector(Deciding(), probability="gaussian").fit(X)
+    proba = detector.predict_proba(np.r_[X, [[0.0, 0.0]], [[5.0, 5.0]]])
+    assert proba[:, 0].tolist() == [0, 0, 0, 0, 0, 1]
+
+
+def test_probabilities_of_held_out_rows_and_all_anomalies(labelled):
+    """A conformal threshold holds normal rows out; anomalies are never trained on."""
+    X, y, X_new, _ = labelled
+    threshold = Conformal(calibration_size=0.3, random_state=0)
+    detector = ThresholdedDetector(
+        OneClassSVM(), probability="sigmoid", threshold=threshold
+    ).fit(X, y)
+    scores = detector.score_samples(X)
+    held_out = np.isin(scores, detector.calibration_scores_) & (y == 1)
+    assert len(detector.calibration_scores_) == np.ceil(0.3 * (y == 1).sum())
+    rows = held_out | (y == -1)
+    expected = platt(scores[rows], y[rows])(detector.score_samples(X_new))
+    np.testing.assert_allclose(detector.predict_proba(X_new)[:, 1], expected, atol=5e-3)
+
+
+def test_another_threshold_leaves_the_probabilities_as_they_are(labelled):
+    X, y, X_new, _ = labelled
+    detector = ThresholdedDetector(OneClassSVM(), probability="sigmoid", cv=3)
+    proba = detector.fit(X, y).predict_proba(X_new)
+    detector.fit_threshold(X_new, threshold="mad")
+    np.testing.assert_array_equal(detector.predict_proba(X_new), proba)
+
+
+def test_no_probabilities_where_none_were_asked_for(labelled):
+    X, y, _, _ = labelled
+    detector = ThresholdedDetector(OneClassSVM()).fit(X, y)
+    assert not hasattr(detector, "predict_proba")
+    with pytest.raises(AttributeError, match="no attribute 'predict_proba'") as error:
+        detector.predict_proba(X)
+    assert "needs probability='sigmoid', 'iso" in str(error.value.__cause__)
+    detector.set_params(probability="gaussian")
+    with pytest.raises(NotFittedError, match="set after fit.*call fit again"):
+        detector.predict_proba(X)
+    assert detector.fit(X, y).predict_proba(X).shape == (400, 2)
+    with pytest.raises(NotFittedError, match="not fitted yet"):
+        clone(detector).predict_proba(X)
+
+
+@pytest.mark.parametrize("probability", ["sigmoid", "isotonic"])
+def test_calibration_needs_labels_of_both_classes(probability, fits, labelled):
+    X, y, _, _ = labelled
+    detector = ThresholdedDetector(Counting(), probability=probability)
+    for labels, message in (
+        (None, f"probability='{probability}' needs labels"),
+        (np.ones(400), r"needs both classes in y; no row is -1 \(anomaly\)"),
+        (np.arange(400), r"Labels must be \+1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            detector.fit(X, labels)
+    assert fits == []
+    one = np.r_[-1, np.ones(399)]
+    with pytest.raises(ValueError, match="needs two rows or more of each label"):
+        detector.fit(X, one)
+    two = np.r_[-1, -1, np.ones(398)]
+    assert np.isfinite(detector.fit(X, two).predict_proba(X)).all()
+
+
+# Parameters, searches and failures.
+
+
+def test_search_over_estimator_and_threshold(problem):
+    X, y = problem
+    detector = ThresholdedDetector(make_pipeline(StandardScaler(), OneClassSVM()))
+    grid = {
+        "estimator__oneclasssvm__nu": [0.02, 0.5],
+        "threshold": ["max_train", "roc", MAD(2.0)],
+    }
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    search = GridSearchCV(detector, grid, scoring="balanced_accuracy", cv=folds)
+    search.fit(X, y)
+    for params, mean in zip(
+        search.cv_results_["params"],
+        search.cv_results_["mean_test_score"],
+        strict=True,
+    ):
+        by_hand = []
+        for train, test in folds.split(X, y):
+            normal = X[train][y[train] == 1]
+            svm = OneClassSVM(nu=params["estimator__oneclasssvm__nu"])
+            pipeline = make_pipeline(StandardScaler(), svm).fit(normal)
+            strategy = make_threshold(params["threshold"])
+            offset = strategy.find_offset(pipeline.score_samples(X[train]), y[train])
+            right = np.sign(pipeline.score_samples(X[test]) - offset) == y[test]
+            by_hand.append(np.mean([right[y[test] == k].mean() for k in (1, -1)]))
+        # Scores in use have 24 bits: the row at the cut may be on its other side.
+        assert mean == pytest.approx(np.mean(by_hand), abs=0.01)
+    assert search.best_score_ == search.cv_results_["mean_test_score"].max() > 0.7
+    assert set(search.predict(X)) == {-1, 1}
+
+
+def test_parameters_clone_and_representation():
+    detector = ThresholdedDetector(OneClassSVM(nu=0.2), threshold=MAD(2.5), cv=3)
+    params = detector.get_params()
+    assert (params["estimator__nu"], params["threshold__n_deviations"]) == (0.2, 2.5)
+    copy = clone(detector).set_params(estimator__nu=0.3)
+    assert (copy.estimator.nu, detector.estimator.nu) == (0.3, 0.2)
+    assert "OneClassSVM(nu=0.2)" in repr(detector)
+    assert "MAD(n_deviations=2.5)" in repr(detector)
+    assert "OneClassSVM" in detector._repr_html_()
+    with pytest.raises(TypeError):
+        ThresholdedDetector()
+
+
+def test_every_parameter_is_documented():
+    section = ThresholdedDetector.__doc__.split("Parameters\n----------")[1]
+    documented = re.findall(r"^(\w+) : ", section.split("Attributes\n---")[0], re.M)
+    names = ThresholdedDetector(OneClassSVM()).get_params(deep=False)
+    assert sorted(documented) == sorted(names)
+
+
+def test_pickle_keeps_thresholds_and_probabilities(labelled):
+    X, y, X_new, _ = labelled
+    for probability in ("sigmoid", "isotonic", "gaussian"):
+        detector = ThresholdedDetector(
+            DETECTORS["Pipeline"], probability=probability, threshold="conformal", cv=3
+        ).fit(X, y)
+        loaded = pickle.loads(pickle.dumps(detector))
+        for method in ("predict", "predict_proba", "p_values"):
+            np.testing.assert_array_equal(
+                getattr(loaded, method)(X_new), getattr(detector, method)(X_new)
+            )
+
+
+def test_failed_fit_leaves_the_fitted_detector_as_it_was(problem):
+    X, y = problem
+    detector = ThresholdedDetector(
+        DETECTORS["Pipeline"], probability="sigmoid", threshold="conformal"
+    ).fit(X, y)
+    expected = detector.predict_proba(X)
+    broken = X.copy()
+    broken[3, 2] = np.nan
+    one = np.r_[np.ones(199), -1]  # fails after training: one anomaly is too few
+    for bad_X, bad_y, params in (
+        (broken, y, {}),
+        (X, None, {}),
+        (X[:, :3], -np.ones(200), {}),
+        (X, y[:-1], {}),
+        (X[:, :3], one, {}),
+        (X[:, :3], y, {"cv": 1000}),
+        (X[:, :3], y, {"threshold": "pareto", "cv": [(np.arange(9), np.arange(30))]}),
+    ):
+        detector.set_params(**params)
+        before = dict(vars(detector))
+        with pytest.raises(ValueError, match=r"."):
+            detector.fit(bad_X, bad_y)
+        assert dict(vars(detector)) == before
+        detector.set_params(cv=None, threshold="conformal")
+    np.testing.assert_array_equal(detector.predict_proba(X), expected)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        StandardScaler(),
+        KMeans(),
+        LocalOutlierFactor(),  # has no scores of new rows
+        make_pipeline(StandardScaler(), KMeans()),
+        "OneClassSVM",
+        None,
+    ],
+    ids=repr,
+)
+def test_what_gives_no_scores_is_refused(estimator, problem):
+    X, _ = problem
+    with pytest.raises(ValueError, match="'estimator' parameter of ThresholdedDet"):
+        ThresholdedDetector(estimator).fit(X)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"probability": "platt"}, "'probability' parameter"),
+        ({"cv": "five"}, "'cv' parameter"),
+        ({"n_jobs": 1.5}, "'n_jobs' parameter"),
+        ({"threshold": "best"}, "is not known"),
+        ({"contamination": 0.7}, "'contamination' parameter"),
+        ({"threshold": "mad", "contamination": 0.1}, "has no effect"),
+    ],
+)
+def test_bad_parameters(params, message, problem):
+    X, _ = problem
+    with pytest.raises(ValueError, match=message):
+        ThresholdedDetector(OneClassSVM(), **params).fit(X)
+
+
+def test_scores_must_be_one_a_row(problem):
+    X, _ = problem
+
+    class TwoColumns(Deciding):
+        def decision_function(self, X):
+            return np.zeros((len(X), 2))
+
+    with pytest.raises(ValueError, match=r"TwoColumns gave scores of shape \(200, 2\)"):
+        ThresholdedDetector(TwoColumns()).fit(X)
+
+
+def test_labels_that_are_not_plus_and_minus_one(problem):
+    X, y = problem
+    expected = ThresholdedDetector(OneClassSVM()).fit(X)
+    zeros_and_ones = (y == -1).astype(int)
+    with pytest.warns(UserWarning, match="holds 0 and 1 only and is ignored"):
+        detector = ThresholdedDetector(OneClassSVM()).fit(X, zeros_and_ones)
+    assert detector.offset_ == expected.offset_
+    for no_labels in (np.arange(200), np.array(["a", "b"] * 100)):
+        detector = ThresholdedDetector(OneClassSVM()).fit(X, no_labels)
+        assert detector.offset_ == expected.offset_
+        with pytest.raises(ValueError, match=r"must be \+1 \(normal\) and -1"):
+            ThresholdedDetector(OneClassSVM(), threshold="f1").fit(X, no_labels)
+    with pytest.raises(ValueError, match="every row as an anomaly"):
+        ThresholdedDetector(OneClassSVM()).fit(X, -np.ones(200))
+    for same in (y.astype(object), y[:, None], y.astype(float), y.tolist()):
+        detector = ThresholdedDetector(OneClassSVM(), threshold="roc").fit(X, same)
+        assert detector.offset_ == pytest.approx(
+            ROCOptimal().find_offset(detector.score_samples(X), y)
+        )
