@@ -160,6 +160,29 @@ class Adam:
         values.addcmul_(self._update, self._lr)
 
 
+class AdaGrad:
+    """AdaGrad on one tensor, each element with its own step size and decay.
+
+    Step t uses ``lr / (1 + (t - 1) * decay)``. Parameters are as for :class:`Adam`.
+    """
+
+    eps = 1e-10
+
+    def __init__(self, parameter, spread, lr, decay):
+        self._parameter = parameter
+        self._lr, self._decay = spread(lr), spread(decay)
+        self._sum = torch.zeros_like(parameter.data)
+        self._steps = 0
+
+    def step(self):
+        gradient = self._parameter.grad
+        self._sum.addcmul_(gradient, gradient)
+        rate = self._lr / (1 + self._steps * self._decay)
+        self._steps += 1
+        update = gradient / self._sum.sqrt().add_(self.eps)
+        self._parameter.data.addcmul_(update, rate, value=-1)
+
+
 def _flatten(parameters):
     """Make parameters and their gradients views of one buffer, and return it."""
     pieces = [p.detach().flatten() for p in parameters]

@@ -11,6 +11,7 @@ from torch import nn
 from skdeepad import AutoencoderDetector
 from skdeepad._random import make_generators, member_seeds
 from skdeepad._training import (
+    AdaGrad,
     Adam,
     GradientPhase,
     build,
@@ -276,6 +277,28 @@ def test_adam_with_a_step_size_and_decay_for_each_member():
         gradient = torch.randn(2, 3, generator=generator)
         ours.grad = gradient.flatten().clone()
         adam.step()
+        for parameter, row, reference in zip(theirs, gradient, references, strict=True):
+            parameter.grad = row.clone()
+            reference.step()
+    torch.testing.assert_close(ours, torch.cat(theirs))
+
+
+def test_adagrad_with_a_step_size_and_decay_for_each_member():
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(2, 3, generator=generator)
+    ours = nn.Parameter(start.flatten())
+    spread = lambda values: values.repeat_interleave(3)
+    lr, decay = torch.tensor([1.0, 0.1]), torch.tensor([0.1, 0.0])
+    adagrad = AdaGrad(ours, spread, lr=lr, decay=decay)
+    theirs = [nn.Parameter(row.clone()) for row in start]
+    references = [
+        torch.optim.Adagrad([theirs[i]], lr=float(lr[i]), lr_decay=float(decay[i]))
+        for i in range(2)
+    ]
+    for _ in range(50):
+        gradient = torch.randn(2, 3, generator=generator)
+        ours.grad = gradient.flatten().clone()
+        adagrad.step()
         for parameter, row, reference in zip(theirs, gradient, references, strict=True):
             parameter.grad = row.clone()
             reference.step()

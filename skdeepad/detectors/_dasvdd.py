@@ -118,6 +118,11 @@ class DASVDD(BaseAutoencoderDetector):
         "n_gamma_init",
         "score_reduction",
     }
+    _used_within: ClassVar[dict] = {
+        **BaseAutoencoderDetector._used_within,
+        "center_learning_rate": 1,
+        "center_decay": 1,
+    }
 
     @property
     def center_(self):
@@ -204,13 +209,9 @@ class DASVDD(BaseAutoencoderDetector):
         return slice(self._first(n_rows).stop, None)
 
     def _adagrad(self, parameter, spread):
-        import torch
+        from skdeepad._training import AdaGrad
 
-        return torch.optim.Adagrad(
-            [parameter],
-            lr=float(self.center_learning_rate),
-            lr_decay=float(self.center_decay),
-        )
+        return AdaGrad(parameter, spread, self.center_learning_rate, self.center_decay)
 
     def _loss(self, network, x):
         z = network.encode(x)

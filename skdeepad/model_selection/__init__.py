@@ -10,6 +10,7 @@ draws rows from the test parts; ``min_resources`` must be high enough that both 
 are among them, or another resource chosen, as ``max_epochs``.
 """
 
+from skdeepad.model_selection._label_free import LabelFreeScorer, label_free_scorer
 from skdeepad.model_selection._scorers import (
     average_precision_scorer,
     make_detection_scorer,
@@ -27,11 +28,13 @@ from skdeepad.model_selection._split import (
 
 __all__ = [
     "BatchedGridSearchCV",
+    "LabelFreeScorer",
     "OneClassGroupKFold",
     "OneClassKFold",
     "OneClassShuffleSplit",
     "OneClassTimeSeriesSplit",
     "average_precision_scorer",
+    "label_free_scorer",
     "make_detection_scorer",
     "partial_auc_scorer",
     "precision_at_n_scorer",

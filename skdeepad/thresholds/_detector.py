@@ -104,9 +104,9 @@ class ThresholdedDetector(BaseDetector):
     def _task(self, X, y):
         strategy = make_threshold(self.threshold, self.contamination)
         (X,) = indexable(X)
-        y = self._labels(X, y, strategy)
         if self.probability in ("sigmoid", "isotonic"):
             check_both_classes(y, f"probability={self.probability!r}")
+        y = self._labels(X, y, strategy)
         if self.cv is not None:
             return _CrossValidated.keep_all(X, y, strategy)
         task = FitTask.divide(X, y, strategy, None)
@@ -116,7 +116,7 @@ class ThresholdedDetector(BaseDetector):
         return task
 
     def _fit(self, X, task):
-        self.estimator_ = clone(self.estimator).fit(X)
+        self.estimator_ = _train(self.estimator, X)
         for name in ("n_features_in_", "feature_names_in_"):
             vars(self).pop(name, None)
             if hasattr(self.estimator_, name):
@@ -193,8 +193,13 @@ def _fold_scores(detector, X, y, train, test):
     if not len(train):
         raise ValueError("A fold of cv has no normal row (+1) to train on.")
     fold = clone(detector)
-    fold.estimator_ = clone(detector.estimator).fit(_safe_indexing(X, train))
+    fold.estimator_ = _train(detector.estimator, _safe_indexing(X, train))
     return fold._rounded_scores(_safe_indexing(X, test))
+
+
+def _train(estimator, X):
+    """A fitted clone; a frozen estimator insists on a y, which it doesn't use."""
+    return clone(estimator).fit(X, None)
 
 
 def _score(estimator, X):

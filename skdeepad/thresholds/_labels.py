@@ -51,7 +51,8 @@ def check_both_classes(y, what):
         missing = "-1 (anomaly)" if np.all(y == 1) else "+1 (normal)"
         raise ValueError(
             f"{what} needs both classes in y; no row is {missing}. Add such rows, or "
-            "use what needs no labels: threshold='max_train', or scoring=label_free."
+            "use what needs none: threshold='max_train', scoring=label_free_scorer, "
+            "and return_train_score=False where training rows are normal only."
         )
     return y
 
@@ -61,8 +62,8 @@ def check_scores(scores):
     scores = np.asarray(scores, dtype=np.float64)
     if not np.isfinite(scores).all():
         raise ValueError(
-            "Scores hold NaN or infinity: a threshold needs finite scores. Look for "
-            "extreme values in X, or use standardize=True."
+            "Scores hold NaN or infinity, and must be finite. Look for extreme values "
+            "in X, or use standardize=True."
         )
     return scores
 

@@ -78,7 +78,8 @@ GRIDS = {
     "DASVDD": {
         "gamma": ["auto", 0.1, 1.0],
         "kappa": [0.5, 0.9],
-        "score_reduction": ["sum", "mean"],
+        "center_learning_rate": [0.1, 1.0],
+        "center_decay": [0.0, 0.1],
         "random_state": [0, 1],
     },
 }

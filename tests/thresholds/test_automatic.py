@@ -123,9 +123,10 @@ def test_pareto_tail_is_heavier_for_heavier_tails():
 def test_pareto_tail_moves_and_scales_with_the_scores():
     scores = -stats.gamma(2.0).rvs(400, random_state=0)
     offset = ParetoTail().find_offset(scores)
-    for scale, shift in ((1e-9, 0.0), (1e12, 0.0), (5.0, -300.0)):
-        moved = ParetoTail().find_offset(scale * scores + shift)
-        assert moved == pytest.approx(scale * offset + shift, rel=1e-4)
+    for scale in (2.0**-60, 2.0**60):
+        assert ParetoTail().find_offset(scale * scores) == scale * offset
+    moved = ParetoTail().find_offset(5 * scores - 300)
+    assert moved == pytest.approx(5 * offset - 300, rel=1e-4)
 
 
 def test_pareto_tail_of_equal_scores_flags_nothing():

@@ -77,6 +77,8 @@ def test_nineteen_rows_at_five_per_cent():
         ValueError, match="needs 19 held-out normal rows or more, got 1"
     ):
         Conformal(alpha=0.05).find_offset(scores[1:])
+    # 0.29 * 100 is 28.999999999999996.
+    assert Conformal(alpha=0.29).find_offset(np.arange(99.0)) == 28.0
     # Anomalies don't count and don't matter.
     y = np.r_[np.ones(18), -1]
     with pytest.raises(ValueError, match="got 18"):

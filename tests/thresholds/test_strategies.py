@@ -125,6 +125,13 @@ def test_criteria_are_best_of_all_cuts(name):
         np.testing.assert_array_equal(scores < offset, scores < best)
 
 
+@pytest.mark.parametrize("n", [2, 29, 49, 98, 103])
+def test_equal_cuts_are_equal_to_the_last_bit(n):
+    """Anomalies and normal rows by turns: J is 1 / n after each anomaly."""
+    scores, y = np.arange(2.0 * n), np.tile([-1, 1], n)
+    assert ROCOptimal("youden").find_offset(scores, y) == 0.5
+
+
 def test_beta_weighs_recall():
     rng = np.random.default_rng(0)
     y = np.r_[np.ones(400), -np.ones(40)]

@@ -1,0 +1,133 @@
+"""The criterion without labels, on data where the answer is known."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.ensemble import IsolationForest
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
+
+from skdeepad import AutoencoderDetector
+from skdeepad.model_selection import (
+    BatchedGridSearchCV,
+    LabelFreeScorer,
+    label_free_scorer,
+)
+from skdeepad.model_selection._label_free import disturbed_rows
+from tests.conftest import make
+
+
+class Radius(OutlierMixin, BaseEstimator):
+    """Normal within a ball around 0, or (sign=-1) outside of it."""
+
+    def __init__(self, sign=1):
+        self.sign = sign
+
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+    def decision_function(self, X):
+        return -self.sign * np.linalg.norm(X, axis=1)
+
+
+@pytest.fixture
+def ball():
+    return np.random.RandomState(0).normal(size=(4000, 2))
+
+
+def test_is_the_chance_that_a_normal_row_scores_above_a_disturbed_one(ball):
+    """Simulated once more: one of two features moved by N(0, 3^2)."""
+    rng = np.random.default_rng(1)
+    inside = np.linalg.norm(rng.normal(size=(200_000, 2)), axis=1)
+    moved = rng.normal(size=(200_000, 2))
+    moved[:, 0] += 3 * rng.normal(size=200_000)
+    expected = (inside < np.linalg.norm(moved, axis=1)).mean()
+    score = label_free_scorer(Radius().fit(ball), ball)
+    assert score == pytest.approx(expected, abs=0.02)
+    assert label_free_scorer(Radius(-1).fit(ball), ball) == pytest.approx(1 - score)
+
+
+def test_repeats_and_leaves_global_generators_alone(ball):
+    state = np.random.get_state()[1].copy()
+    first = label_free_scorer(Radius().fit(ball), ball)
+    assert label_free_scorer(Radius().fit(ball), ball) == first
+    assert LabelFreeScorer(1)(Radius().fit(ball), ball) != first
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+def test_labelled_anomalies_are_left_out(ball):
+    y = np.r_[np.ones(3900), -np.ones(100)]
+    anomalies = np.r_[ball[:3900], ball[3900:] + 50]
+    detector = Radius().fit(ball)
+    expected = label_free_scorer(detector, ball[:3900])
+    assert label_free_scorer(detector, anomalies, y) == expected
+    # What is no label vector is ignored, as fit does.
+    assert label_free_scorer(detector, ball, np.arange(4000)) == label_free_scorer(
+        detector, ball
+    )
+
+
+@pytest.mark.parametrize(("n_features", "n_few"), [(1, 1), (4, 1), (20, 2), (57, 6)])
+def test_a_tenth_of_the_features_are_disturbed(n_features, n_few):
+    X = np.random.RandomState(0).normal(size=(3000, n_features)) * 5 + 2
+    change = disturbed_rows(X, 0) - X
+    assert ((change != 0).sum(axis=1) == n_few).all()
+    assert change[change != 0].std() == pytest.approx(15, rel=0.05)
+    # Every feature has its turn.
+    shares = (change != 0).mean(axis=0)
+    np.testing.assert_allclose(shares, n_few / n_features, atol=0.03)
+
+
+@pytest.mark.parametrize(
+    "detector",
+    [
+        IsolationForest(n_estimators=10, random_state=0),
+        make_pipeline(StandardScaler(), OneClassSVM()),
+        make(AutoencoderDetector),
+    ],
+)
+def test_works_for_any_detector_without_y(detector, problem):
+    X, y = problem
+    scores = cross_val_score(
+        detector, X[y == 1], scoring=label_free_scorer, cv=KFold(3, shuffle=True)
+    )
+    assert ((scores > 0.55) & (scores <= 1)).all()
+
+
+def test_chooses_the_number_of_epochs_from_one_training(problem):
+    X, y = problem
+    search = BatchedGridSearchCV(
+        make(AutoencoderDetector, latent_dim=2),
+        {"max_epochs": [1, 40]},
+        scoring=label_free_scorer,
+        cv=KFold(3, shuffle=True, random_state=0),
+    ).fit(X[y == 1])
+    assert search.best_params_ == {"max_epochs": 40}
+
+
+def test_data_frames_keep_their_names(problem):
+    pd = pytest.importorskip("pandas")
+    X, _ = problem
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    forest = IsolationForest(n_estimators=10, random_state=0)
+    expected = label_free_scorer(forest.fit(X), X)
+    assert label_free_scorer(forest.fit(frame), frame) == expected
+
+
+def test_errors(ball):
+    with pytest.raises(NotFittedError):
+        label_free_scorer(IsolationForest(), ball)
+    with pytest.raises(ValueError, match="two normal rows or more"):
+        label_free_scorer(Radius().fit(ball), ball, np.r_[1, -np.ones(3999)])
+
+
+def test_repr_and_pickle():
+    assert repr(pickle.loads(pickle.dumps(LabelFreeScorer(3)))) == (
+        "LabelFreeScorer(random_state=3)"
+    )
