@@ -55,11 +55,13 @@ class FitTask:
             return cls.keep_all(X, y, strategy)
         n_rows = _num_samples(X)
         normal = np.arange(n_rows) if y is None else np.flatnonzero(y == 1)
-        own = strategy.random_state
+        own = getattr(strategy, "random_state", None)
         training, held_out = train_test_split(
             normal, test_size=size, random_state=random_state if own is None else own
         )
-        strategy.check_size(len(held_out))
+        if hasattr(strategy, "check_size"):
+            # Before training, not after.
+            strategy.check_size(len(held_out))
         return cls(X, y, strategy, training, held_out)
 
     @classmethod
@@ -92,6 +94,16 @@ def set_threshold(detector, strategy, scores, y):
         vars(detector).pop("calibration_scores_", None)
     else:
         detector.calibration_scores_ = np.sort(normal_scores(scores, y))
+
+
+def round_scores(scores):
+    """Scores to 24 significant bits, out of reach of float64 rounding noise.
+
+    A product's last bits depend on the shape of the batch, and a score (a training
+    row's at the threshold above all) must not.
+    """
+    mantissa, exponent = np.frexp(scores)
+    return np.ldexp(np.rint(np.ldexp(mantissa, 24)), exponent - 24)
 
 
 def _is_calibrated(detector):
@@ -154,7 +166,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     @_all_or_nothing
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y=None):
         """Learn from normal rows and set the threshold.
 
@@ -194,6 +206,12 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         )
         y = self._labels(X, y, strategy)
         self._check_input(X)
+        if self._continues() and getattr(strategy, "calibration_size", None):
+            raise ValueError(
+                "With warm_start=True the rows that a conformal threshold holds out "
+                "may be ones that the networks were trained on before. Call "
+                "fit_threshold with rows that never were, or set warm_start=False."
+            )
         return FitTask.divide(X, y, strategy, getattr(self, "random_state", None))
 
     def fit_predict(self, X, y=None):
@@ -288,13 +306,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return self._rounded_scores(self._validate(X))
 
     def _rounded_scores(self, X):
-        """Scores to 24 significant bits, out of reach of float64 rounding noise.
-
-        A product's last bits depend on the shape of the batch, and a score (a
-        training row's at the threshold above all) must not.
-        """
-        mantissa, exponent = np.frexp(self._score_samples(X))
-        return np.ldexp(np.rint(np.ldexp(mantissa, 24)), exponent - 24)
+        return round_scores(self._score_samples(X))
 
     def decision_function(self, X):
         """Score above the threshold: ``score_samples(X) - offset_``.
@@ -331,6 +343,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Rows that were not in ``fit``: those look more normal than they are.
 
         Returns
         -------
@@ -347,7 +360,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows that are judged together: a row's label depends on the others.
+            Rows that are judged together (a row's label depends on the others), and
+            that were not in ``fit``.
         fdr : float in (0, 1), default=0.1
             Expected share of false alarms among the flagged rows, by the
             procedure of Benjamini and Hochberg on ``p_values``.

@@ -5,8 +5,9 @@ runs as it always does: each fit finds its networks trained (:class:`Trained`).
 """
 
 import copy
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import pairwise
 
 import joblib
 import numpy as np
@@ -40,8 +41,11 @@ class Requests:
 
     def serve(self, detector, X):
         """Note a detector and its rows; equal rows are kept once."""
-        X = self._rows.setdefault(joblib.hash(X), X)
-        self._wanted.setdefault(_key(detector, X), (copy.copy(detector), X))
+        # One with callbacks of its own trains alone, where they can see it.
+        if not getattr(detector, "_skl_callbacks", None):
+            digest = joblib.hash(X)
+            X = self._rows.setdefault(digest, X)
+            self._wanted.setdefault(_key(detector, digest), (copy.copy(detector), X))
         raise Deferred
 
     def __len__(self):
@@ -51,32 +55,73 @@ class Requests:
         """What was asked for, in lists that train together."""
         groups = {}
         for key, (detector, X) in self._wanted.items():
-            group = _group_key(detector, *X.shape)
-            groups.setdefault(group, []).append((key, detector, X))
+            # One that has no network or device raises its own error when it is fitted.
+            with suppress(Exception):
+                group = _Group.key(detector, *X.shape)
+                groups.setdefault(group, _Group(detector, X)).items.append(
+                    (key, detector, X)
+                )
         return list(groups.values())
 
     def train(self, n_jobs=None):
-        """Train everything, ``n_jobs`` loops side by side; None fills the cores."""
-        import torch
-
-        tasks = [part for group in self.groups() for part in _parts(group)]
-        if n_jobs is None:
-            n_jobs = min(torch.get_num_threads(), len(tasks)) or 1
+        """Train everything, ``n_jobs`` loops of small networks side by side."""
+        groups = self.groups()
+        small = [part for group in groups if group.is_small for part in group.parts()]
+        large = [
+            part for group in groups if not group.is_small for part in group.parts()
+        ]
+        n_jobs = _side_by_side(len(small)) if n_jobs is None else n_jobs
         # Threads: a loop leaves the interpreter's lock to others most of the time.
         outcomes = Parallel(n_jobs=n_jobs, prefer="threads")(
-            delayed(_fit_task)(task, len(tasks) > 1 and n_jobs != 1) for task in tasks
+            delayed(_fit_task)(task, one_thread=n_jobs != 1) for task in small
         )
+        outcomes += [_fit_task(task, one_thread=False) for task in large]
         return Trained({key: o for part in outcomes for key, o in part.items()})
 
 
-def _parts(group):
-    """A group in tasks of about so many members, as even as can be."""
-    n_members = sum(detector.n_estimators for _, detector, _ in group)
-    n_parts = min(-(-n_members // MEMBERS_AT_ONCE), len(group))
-    return [
-        group[i * len(group) // n_parts : (i + 1) * len(group) // n_parts]
-        for i in range(n_parts)
-    ]
+def _side_by_side(n_tasks):
+    import torch
+
+    return max(1, min(torch.get_num_threads(), n_tasks))
+
+
+class _Group:
+    """Requests that may train together."""
+
+    def __init__(self, detector, X):
+        from skdeepad._training import SINGLE_THREAD_WORK
+
+        self.items = []
+        with torch_device("meta"):
+            work = detector._build_network(X.shape[1], 1).work
+        on_cpu = detector._torch_device().type == "cpu"
+        # Large products share the cores by themselves, and a GPU is one.
+        self.is_small = on_cpu and 3 * detector.batch_size * work < SINGLE_THREAD_WORK
+
+    @staticmethod
+    def key(detector, n_rows, n_features):
+        """What detectors must share to train together."""
+        params = detector.get_params(deep=False)
+        used = {*detector._used_before, *detector._used_after, *detector._used_within}
+        fixed = {name: params[name] for name in params if name not in used}
+        with torch_device("meta"):
+            # Layers come and go with parameters: dropout=0 has none to train beside.
+            layers = repr(detector._build_network(n_features, 1))
+        return joblib.hash((type(detector), fixed, n_rows, n_features, layers))
+
+    def parts(self):
+        """The requests in lists of about so many members, as even as can be."""
+        n_members = sum(detector.n_estimators for _, detector, _ in self.items)
+        n_parts = min(-(-n_members // MEMBERS_AT_ONCE), len(self.items))
+        ends = [i * len(self.items) // n_parts for i in range(n_parts + 1)]
+        return [self.items[start:end] for start, end in pairwise(ends)]
+
+
+def torch_device(name):
+    """Torch's context manager of a default device."""
+    import torch
+
+    return torch.device(name)
 
 
 class Trained:
@@ -87,7 +132,7 @@ class Trained:
 
     def serve(self, detector, X):
         """Make a detector as the one trained for it; False where there is none."""
-        outcome = self._outcomes.get(_key(detector, X))
+        outcome = self._outcomes.get(_key(detector, joblib.hash(X)))
         if outcome is None:
             return False
         if isinstance(outcome, Exception):
@@ -101,18 +146,21 @@ def _fit_task(items, one_thread):
     from skdeepad._training import limit_threads
 
     keys, detectors, Xs = zip(*items, strict=True)
-    device = detectors[0]._torch_device()
-    with limit_threads(device, 0 if one_thread else float("inf")):
-        errors = fit_together(detectors, Xs)
+    work = 0 if one_thread else float("inf")
+    try:
+        with limit_threads(detectors[0]._torch_device(), work):
+            errors = fit_together(detectors, Xs)
+    except Exception as error:  # raised again by each of the fits
+        errors = [error] * len(detectors)
     return {
         key: detector if error is None else error
         for key, detector, error in zip(keys, detectors, errors, strict=True)
     }
 
 
-def _key(detector, X):
+def _key(detector, digest):
     """What decides how a detector is trained: its own parameters and the rows."""
-    return joblib.hash((detector.max_epochs, _course_params(detector), X))
+    return joblib.hash((detector.max_epochs, _course_params(detector), digest))
 
 
 def _course_params(detector):
@@ -120,19 +168,6 @@ def _course_params(detector):
     params = detector.get_params(deep=False)
     kept = {k: value for k, value in params.items() if k not in detector._used_after}
     return type(detector), kept
-
-
-def _group_key(detector, n_rows, n_features):
-    """What detectors must share to train together."""
-    import torch
-
-    params = detector.get_params(deep=False)
-    may_differ = {*detector._used_before, *detector._used_after, *detector._used_within}
-    fixed = {name: params[name] for name in params if name not in may_differ}
-    with torch.device("meta"):
-        # Layers come and go with parameters: dropout=0 has none to train beside.
-        layers = repr(detector._build_network(n_features, 1))
-    return joblib.hash((type(detector), fixed, n_rows, n_features, layers))
 
 
 def fit_together(detectors, Xs):
@@ -153,16 +188,19 @@ def fit_together(detectors, Xs):
     errors : list of (Exception or None)
         Why a detector could not be trained; the others are.
     """
-    errors, courses = {}, {}
+    errors, courses, sections = {}, {}, {}
     for detector, X in zip(detectors, Xs, strict=True):
         key = joblib.hash(_course_params(detector)), id(X)
         if key in courses:
             courses[key].add(detector)
             continue
         try:
-            courses[key] = _Course(detector, X)
-        except ValueError as error:
+            course = courses[key] = _Course(detector, X)
+        except Exception as error:  # raised again by the detector's fit
             errors[id(detector)] = error
+        else:
+            # Scaled rows that are the same are kept once.
+            course.run.x = sections.setdefault(course.section, course.run.x)
     if courses:
         errors |= _train(list(courses.values()))
     return [errors.get(id(detector)) for detector in detectors]
@@ -234,6 +272,8 @@ def _join(courses):
         return torch.cat([p + start for p, start in zip(parts, starts, strict=True)])
 
     x = torch.cat([section for _, section in sections.values()])
+    for run in runs:
+        run.x = None  # joined above
     make_network = partial(courses[0].detectors[0]._build_network, x.shape[1])
     run = Run(
         merge(make_network, [run.network for run in runs]),

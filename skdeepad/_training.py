@@ -63,6 +63,9 @@ class GradientPhase:
     loss : callable
         Maps rows ``(k, batch, features)`` to a dict of tensors ``(k,)``: the
         objective to lower and the parts to record.
+    add_gradients : callable, default=None
+        Takes the place of ``loss`` and adds the objective's gradients to the
+        parameters' by itself; None leaves them to autograd.
     parameters : list of Parameter
         Tensors to train. They are moved into one flat buffer, so that a step of
         the optimizer is one kernel however many layers there are.
@@ -75,21 +78,33 @@ class GradientPhase:
         Which of the loss's parts to lower.
     """
 
-    def __init__(self, loss, parameters, optimizer, share=None, objective="loss"):
-        self.loss = loss
+    def __init__(
+        self,
+        loss,
+        parameters,
+        optimizer,
+        add_gradients=None,
+        share=None,
+        objective="loss",
+    ):
+        self._loss, self._objective = loss, objective
+        self._add_gradients = add_gradients or self._add_by_autograd
         self.share = share
-        self._objective = objective
         parameters = list(parameters)
         self._flat = _flatten(parameters)
         self._optimizer = optimizer(self._flat, partial(_spread, parameters))
 
     def step(self, x):
         self._flat.grad.zero_()
-        parts = self.loss(x)
+        parts = self._add_gradients(x)
+        self._optimizer.step()
+        return parts
+
+    def _add_by_autograd(self, x):
+        parts = self._loss(x)
         loss = parts[self._objective]
         # Members share no parameter, so that the sum's gradient is each one's own.
         torch.autograd.backward(loss, torch.ones_like(loss))
-        self._optimizer.step()
         return parts
 
 

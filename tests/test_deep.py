@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 
 from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
+from skdeepad.thresholds import Conformal
 from tests.conftest import DEEP, make
 
 every_deep = pytest.mark.parametrize("cls", DEEP)
@@ -284,6 +285,14 @@ def test_scoring_places_every_tensor_on_the_device(cls):
         x = torch.empty(2, 32, 6, device="cuda")
         assert detector._anomaly_scores(network, x, None).device.type == "cuda"
         assert detector._feature_errors(network, x).device.type == "cuda"
+
+
+def test_a_conformal_threshold_refuses_rows_of_earlier_fits(problem):
+    X, _ = problem
+    detector = make(AutoencoderDetector, threshold=Conformal(0.1), warm_start=True)
+    detector.fit(X)
+    with pytest.raises(ValueError, match="were trained on before"):
+        detector.fit(X)
 
 
 @every_deep

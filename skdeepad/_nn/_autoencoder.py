@@ -3,7 +3,6 @@
 from itertools import pairwise
 from math import prod
 
-import torch
 from torch import nn
 
 from skdeepad._nn._layers import (
@@ -15,7 +14,7 @@ from skdeepad._nn._layers import (
     Linear,
     MeanSquaredError,
     Stack,
-    run_recorded,
+    add_gradients,
 )
 
 
@@ -94,10 +93,17 @@ class Autoencoder(nn.Module):
 
     def mean_squared_error(self, x, target):
         """Mean over rows and features, ``(k,)``, of the reconstruction's error."""
-        layers = self.encoder.recorded, self.decoder.recorded
-        if None in layers or not torch.is_grad_enabled():
-            return (self.decode(self.encode(x)) - target).square().mean((1, 2))
-        return run_recorded(x, (*layers[0], *layers[1], MeanSquaredError(target)))
+        return (self.decode(self.encode(x)) - target).square().mean((1, 2))
+
+    @property
+    def has_own_backward(self):
+        """Whether :meth:`add_error_gradients` is there: for fully connected ones."""
+        return None not in (self.encoder.recorded, self.decoder.recorded)
+
+    def add_error_gradients(self, x, target):
+        """The mean squared error, whose gradients are added to the parameters'."""
+        layers = *self.encoder.recorded, *self.decoder.recorded
+        return add_gradients(x, (*layers, MeanSquaredError(target)))
 
     def _layer(self, make_layer, n_in, n_out, *args, positions=1, bias=True):
         """A layer, counted in width and work; convolved at so many positions."""

@@ -1,6 +1,7 @@
 """Autoencoder: the reconstruction error is the anomaly score."""
 
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from typing import ClassVar
 
@@ -67,8 +68,22 @@ class AutoencoderDetector(BaseAutoencoderDetector):
         return network
 
     def _loss(self, network, x):
-        noisy = network.noise(x, self.noise_std) if hasattr(network, "noise") else x
-        return {"loss": network.mean_squared_error(noisy, x)}
+        return {"loss": network.mean_squared_error(self._noisy(network, x), x)}
+
+    def _phases(self, network):
+        from skdeepad._training import GradientPhase
+
+        if not network.has_own_backward:
+            return super()._phases(network)
+        own = partial(self._add_gradients, network)
+        return [GradientPhase(None, network.parameters(), self._adam, own)]
+
+    def _add_gradients(self, network, x):
+        """As ``_loss``, and adds its gradients."""
+        return {"loss": network.add_error_gradients(self._noisy(network, x), x)}
+
+    def _noisy(self, network, x):
+        return network.noise(x, self.noise_std) if hasattr(network, "noise") else x
 
     def _feature_errors(self, network, x):
         return (self._reconstruction(network, x) - x).square() / x.shape[2]

@@ -5,7 +5,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from skdeepad.thresholds._labels import check_scores, to_labels
+from skdeepad.thresholds._labels import check_labels, check_scores
 
 
 class LabelFreeScorer:
@@ -67,15 +67,15 @@ class LabelFreeScorer:
         X : array-like of shape (n_samples, n_features)
             Numeric rows that the detector was not trained on; two or more.
         y : array-like of shape (n_samples,), default=None
-            Where it holds labels, rows of -1 are left out.
+            Labels: rows of -1 are left out.
 
         Returns
         -------
         score : float in [0, 1]
         """
         check_is_fitted(estimator)
-        labels = None if y is None else to_labels(y)
-        if labels is not None:
+        if y is not None:
+            labels = check_labels(y, "label_free_scorer")
             X = _safe_indexing(X, np.flatnonzero(labels == 1))
         if _num_samples(X) < 2:
             raise ValueError(

@@ -5,7 +5,9 @@ import warnings
 from contextlib import suppress
 from time import perf_counter
 
+import numpy as np
 from joblib import parallel_config
+from sklearn.base import is_classifier
 from sklearn.model_selection import GridSearchCV, check_cv
 
 from skdeepad._together import Requests, serving
@@ -26,8 +28,9 @@ class BatchedGridSearchCV(GridSearchCV):
     Parameters
     ----------
     estimator : object
-        A deep detector, a pipeline that ends in one, or a meta-estimator around one.
-        Others work too, and gain nothing: they are fitted twice.
+        A deep detector, a pipeline that ends in one, or a meta-estimator that fits
+        one. Others work too, and gain nothing: they are fitted twice, and one at a
+        time.
     param_grid : dict or list of dict
         Values to try, by parameter name.
     scoring : str, callable, list, tuple or dict, default=None
@@ -49,8 +52,13 @@ n_splits_, refit_time_, multimetric_
 
     Notes
     -----
-    A member's sums are rounded in another order than when it trains alone: scores
-    agree with GridSearchCV's to float32 tolerance.
+    On the CPU, the scores of fully connected networks are GridSearchCV's to the last
+    bit; those of convolutional ones, and on a GPU, to float32 tolerance.
+
+    Detectors that have callbacks of their own train alone, where these can see them.
+    Those that train together print nothing (``verbose``), and warn once that early
+    stopping did not stop all of them. Of the fits within a meta-estimator (folds of
+    a ThresholdedDetector) the first of each candidate and fold trains with others.
 
     Examples
     --------
@@ -89,21 +97,27 @@ n_splits_, refit_time_, multimetric_
             As GridSearchCV: when all fits fail, or one does and
             ``error_score="raise"``.
         """
+        self._validate_params()
+        self._get_scorers()
         # Equal in all, but for folds that are the same at each call.
+        splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         search = copy.copy(self)
-        search.cv = _SameFolds(check_cv(self.cv, y))
+        search.cv = _SameFolds(splitter)
+        noting = copy.copy(search).set_params(
+            refit=False, verbose=0, error_score=np.nan, n_jobs=None
+        )
+        vars(noting).pop("_skl_callbacks", None)
         requests = Requests()
-        with warnings.catch_warnings(), serving(requests):
+        # In this process and thread, where the requests and later the networks are.
+        with (
+            parallel_config(backend="sequential"),
+            warnings.catch_warnings(),
+            serving(requests),
+        ):
             # All fits fail; what else is wrong comes up again below.
             warnings.simplefilter("ignore")
-            with suppress(ValueError):
-                GridSearchCV(
-                    self.estimator,
-                    self.param_grid,
-                    scoring=_no_score,
-                    cv=search.cv,
-                    refit=False,
-                ).fit(X, y, **params)
+            with suppress(Exception):
+                super(BatchedGridSearchCV, noting).fit(X, y, **params)
         started = perf_counter()
         trained = requests.train(self.n_jobs)
         seconds = perf_counter() - started
@@ -112,11 +126,11 @@ n_splits_, refit_time_, multimetric_
                 f"Trained {len(requests)} fits together in {len(requests.groups())} "
                 f"groups, {seconds:.1f} s"
             )
-        # In this process, where the networks are.
-        with serving(trained), parallel_config(backend="sequential"):
+        with parallel_config(backend="sequential"), serving(trained):
             super(BatchedGridSearchCV, search).fit(X, y, **params)
         times = search.cv_results_["mean_fit_time"]
         times += seconds / (len(times) * search.n_splits_)
+        search._checked_cv_orig = splitter
         for name, value in vars(search).items():
             if name not in self.get_params(deep=False):
                 setattr(self, name, value)
@@ -139,7 +153,3 @@ class _SameFolds:
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self._splitter, name)
-
-
-def _no_score(estimator, X, y=None):
-    return 0.0

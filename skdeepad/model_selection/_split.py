@@ -220,7 +220,7 @@ class OneClassShuffleSplit(_OneClassSplitter):
     ----------
     n_splits : int, default=10
         Number of draws.
-    test_size : float in (0, 1), int or None, default=0.5
+    test_size : float in (0, 1), int or None, default=None
         Share or number of the normal rows to test on; None takes those that
         ``train_size`` leaves (half, where it is None too).
     train_size : float in (0, 1), int or None, default=None
@@ -264,7 +264,7 @@ class OneClassShuffleSplit(_OneClassSplitter):
     _without_anomalies = "ShuffleSplit"
 
     def __init__(
-        self, n_splits=10, *, test_size=0.5, train_size=None, random_state=None
+        self, n_splits=10, *, test_size=None, train_size=None, random_state=None
     ):
         self.n_splits = n_splits
         self.test_size = test_size

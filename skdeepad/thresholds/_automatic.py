@@ -117,8 +117,8 @@ class ParetoTail(Strategy):
         errors = np.sort(errors)
         start = errors[-n_tail - 1]
         excess = errors[-n_tail:] - start
-        if excess[-1] == 0:
-            return -start
+        if excess[0] == excess[-1]:
+            return -errors[-1]
         # Scaled to a mean of one, where the search for the parameters starts.
         scale = excess.mean()
         shape, _, spread = genpareto.fit(excess / scale, floc=0)

@@ -104,6 +104,8 @@ def conformal_p_values(calibration_scores, scores):
     [0.2, 0.6, 1.0]
     """
     calibration = np.sort(normal_scores(calibration_scores, None))
+    if np.isnan(scores).any():
+        raise ValueError("Scores hold NaN, which has no place among others.")
     n_below = np.searchsorted(calibration, scores, side="right")
     return (1 + n_below) / (len(calibration) + 1)
 

@@ -17,7 +17,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from skdeepad._base import BaseDetector, FitTask, set_threshold
+from skdeepad._base import BaseDetector, FitTask, round_scores, set_threshold
 from skdeepad.thresholds._labels import check_both_classes, normal_scores
 from skdeepad.thresholds._make import make_threshold
 
@@ -55,7 +55,9 @@ class ThresholdedDetector(BaseDetector):
         Out-of-fold scores choose the offset: of each fold's test rows, by a
         detector trained on the normal rows among its training rows. The detector
         in use is then trained on all normal rows. A row in several test parts
-        counts once, by its mean score. None scores the training rows again.
+        counts once, by its mean score. None scores the training rows again. It
+        suits detectors whose scores have one scale whatever the number of rows:
+        OneClassSVM's grow with it, and fewer rows than asked for are flagged.
     n_jobs : int, default=None
         Folds trained side by side, as in :class:`joblib.Parallel`.
     {threshold_parameters}
@@ -176,7 +178,7 @@ class _CrossValidated(FitTask):
     def scores(self, detector):
         folds = list(check_cv(detector.cv).split(self.X, self.y))
         scores = Parallel(n_jobs=detector.n_jobs)(
-            delayed(_fold_scores)(detector, self.X, self.y, train, test)
+            delayed(_fold_scores)(detector.estimator, self.X, self.y, train, test)
             for train, test in folds
         )
         tests = np.concatenate([test for _, test in folds])
@@ -186,15 +188,14 @@ class _CrossValidated(FitTask):
         return scores, None if self.y is None else self.y[rows]
 
 
-def _fold_scores(detector, X, y, train, test):
+def _fold_scores(estimator, X, y, train, test):
     """Scores of test rows by a clone trained on the normal training rows."""
     if y is not None:
         train = train[y[train] == 1]
     if not len(train):
         raise ValueError("A fold of cv has no normal row (+1) to train on.")
-    fold = clone(detector)
-    fold.estimator_ = _train(detector.estimator, _safe_indexing(X, train))
-    return fold._rounded_scores(_safe_indexing(X, test))
+    fold = _train(estimator, _safe_indexing(X, train))
+    return round_scores(_score(fold, _safe_indexing(X, test)))
 
 
 def _train(estimator, X):

@@ -71,8 +71,10 @@ def check_scores(scores):
 def normal_scores(scores, y):
     """Finite scores of the rows not labelled as anomalies."""
     scores = check_scores(scores)
-    labels = None if y is None else to_labels(y)
-    if labels is not None:
+    if y is not None:
+        labels = check_labels(y, "a threshold")
+        if len(labels) != len(scores):
+            raise ValueError(f"Got {len(scores)} scores and {len(labels)} labels.")
         scores = scores[labels == 1]
     if not len(scores):
         raise ValueError("No row is labelled +1 (normal): no threshold can be set.")

@@ -25,11 +25,13 @@ class Strategy(BaseEstimator):
         Whether ``find_offset`` can't do without ``y``.
     calibration_size : None or float
         Where a number, the share of the normal rows that a fit holds out of
-        training, to choose the offset from.
+        training, to choose the offset from; ``random_state`` draws them (None: the
+        detector's), and ``check_size(n)``, where there is one, refuses too few.
     """
 
     requires_labels = False
     calibration_size = None
+    random_state = None
     _parameter_constraints: ClassVar[dict] = {}
 
     def find_offset(self, scores, y=None):
@@ -118,7 +120,8 @@ class ROCOptimal(Strategy):
     neighbouring scores it separates. Of several best cuts the one with the
     fewest false alarms is taken. Where no cut is better than flagging none
     (constant scores, or every anomaly more normal than every normal row) a
-    warning says so and no labelled row is flagged.
+    warning says so and no labelled row is flagged; the F-measure, to which
+    flagging all is better than none, then flags all.
 
     Parameters
     ----------

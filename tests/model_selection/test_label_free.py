@@ -67,10 +67,8 @@ def test_labelled_anomalies_are_left_out(ball):
     detector = Radius().fit(ball)
     expected = label_free_scorer(detector, ball[:3900])
     assert label_free_scorer(detector, anomalies, y) == expected
-    # What is no label vector is ignored, as fit does.
-    assert label_free_scorer(detector, ball, np.arange(4000)) == label_free_scorer(
-        detector, ball
-    )
+    with pytest.raises(ValueError, match=r"must be \+1"):
+        label_free_scorer(detector, ball, np.r_[np.ones(3900), np.zeros(100)])
 
 
 @pytest.mark.parametrize(("n_features", "n_few"), [(1, 1), (4, 1), (20, 2), (57, 6)])

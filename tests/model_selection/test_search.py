@@ -3,6 +3,7 @@
 import pickle
 import threading
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -10,6 +11,7 @@ from sklearn.callback import ProgressBar
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import FitFailedWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
@@ -52,15 +54,19 @@ def searches(estimator, grid, X, y, **options):
 
 def assert_same(one, batched):
     """Every number of the results, but for the times."""
+    assert_same_scores(one, batched)
+    assert batched.best_index_ == one.best_index_
+    assert batched.best_params_ == one.best_params_
+    assert batched.n_splits_ == one.n_splits_
+
+
+def assert_same_scores(one, batched):
     assert one.cv_results_.keys() == batched.cv_results_.keys()
     for name, expected in one.cv_results_.items():
         if "time" not in name:
             np.testing.assert_array_equal(
                 batched.cv_results_[name], expected, err_msg=name
             )
-    assert batched.best_index_ == one.best_index_
-    assert batched.best_params_ == one.best_params_
-    assert batched.n_splits_ == one.n_splits_
 
 
 GRIDS = {
@@ -338,6 +344,118 @@ def test_is_a_scikit_learn_estimator(problem):
     copy = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(copy.predict(X), fitted.predict(X))
     assert b"torch" not in pickle.dumps(fitted)
+
+
+def test_a_candidate_without_a_network_leaves_the_others_alone(problem):
+    X, y = problem
+    grid = {"hidden_layer_sizes": [(4,), (0,)], "learning_rate": [1e-3, 1e-2]}
+    options = {"scoring": "roc_auc", "cv": CV, "refit": False}
+    results = []
+    for search in (GridSearchCV, BatchedGridSearchCV):
+        with (
+            pytest.warns(FitFailedWarning, match="positive integers"),
+            pytest.warns(UserWarning, match="non-finite"),
+        ):
+            results.append(search(make(AutoencoderDetector), grid, **options).fit(X, y))
+    assert_same_scores(*results)
+
+
+def test_what_breaks_a_loop_is_each_fits_error(problem, monkeypatch):
+    X, y = problem
+
+    def broken(*args, **params):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(skdeepad._together, "_join", broken)
+    search = BatchedGridSearchCV(
+        make(AutoencoderDetector), {"learning_rate": [1e-3]}, scoring="roc_auc", cv=CV
+    )
+    with pytest.raises(ValueError, match="out of memory"):
+        search.fit(X, y)
+
+
+def test_the_search_is_checked_before_training(problem, loops):
+    X, y = problem
+    for params, error in (
+        ({"scoring": None}, TypeError),
+        ({"scoring": "auc"}, ValueError),
+        ({"scoring": ["roc_auc", "balanced_accuracy"]}, ValueError),
+        ({"n_jobs": "2"}, ValueError),
+    ):
+        search = BatchedGridSearchCV(
+            make(AutoencoderDetector), {"learning_rate": [1e-3]}, scoring="roc_auc"
+        )
+        with pytest.raises(error):
+            search.set_params(**params).fit(X, y)
+    assert not loops
+
+
+def test_folds_of_a_classifier_are_stratified(problem):
+    X, y = problem
+    pipeline = Pipeline(
+        [("codes", make(AutoencoderDetector)), ("label", LogisticRegression())]
+    )
+    grid = {"codes__learning_rate": [1e-3, 1e-2]}
+    assert_same(*searches(pipeline, grid, X, y, cv=3))
+
+
+def test_a_joblib_configuration_changes_nothing(problem, loops):
+    X, y = problem
+    search = BatchedGridSearchCV(
+        make(AutoencoderDetector), {"learning_rate": [1e-4, 1e-3]}, cv=CV, refit=False
+    )
+    with joblib.parallel_config(backend="threading", n_jobs=2):
+        search.set_params(scoring="roc_auc").fit(X, y)
+    assert [members for members, _, _ in loops] == [6]
+
+
+def test_detectors_with_callbacks_train_alone(problem, loops):
+    X, y = problem
+
+    class StopAfterOne:
+        def setup(self, estimator, context):
+            pass
+
+        def on_fit_task_begin(self, estimator, context):
+            pass
+
+        def on_fit_task_end(self, estimator, context):
+            return context.task_name == "epoch"
+
+        def teardown(self, estimator, context):
+            pass
+
+    detector = make(AutoencoderDetector).set_callbacks(StopAfterOne())
+    search = BatchedGridSearchCV(detector, {"max_epochs": [2, 3]}, cv=CV, refit=False)
+    search.set_params(scoring=lambda detector, X, y: -detector.n_iter_).fit(X, y)
+    assert [members for members, _, _ in loops] == [1] * 6
+    assert search.cv_results_["mean_test_score"].tolist() == [-1, -1]
+
+
+def test_large_networks_train_one_group_after_the_other(problem, loops, monkeypatch):
+    X, y = problem
+    monkeypatch.setattr(skdeepad._training, "SINGLE_THREAD_WORK", 0)
+    search = BatchedGridSearchCV(
+        make(AutoencoderDetector), {"dropout": [0.0, 0.1]}, cv=CV, refit=False
+    )
+    search.set_params(scoring="roc_auc", n_jobs=2).fit(X, y)
+    assert [thread for _, _, thread in loops] == [threading.get_ident()] * 2
+
+
+def test_equal_rows_are_kept_once(problem, monkeypatch):
+    X, y = problem
+    kept, join = [], skdeepad._together._join
+
+    def spy(courses):
+        kept.append({course.run.x.data_ptr() for course in courses})
+        return join(courses)
+
+    monkeypatch.setattr(skdeepad._together, "_join", spy)
+    search = BatchedGridSearchCV(
+        make(AutoencoderDetector), {"learning_rate": [1e-4, 1e-3, 1e-2]}, cv=CV
+    )
+    search.set_params(scoring="roc_auc", refit=False).fit(X, y)
+    assert [len(pointers) for pointers in kept] == [3]
 
 
 def test_callbacks_see_the_search(problem):

@@ -295,7 +295,7 @@ def test_groups_are_ignored_with_a_warning(cv, mixed):
         ),
         (
             OneClassShuffleSplit(random_state=1),
-            "OneClassShuffleSplit(n_splits=10, random_state=1, test_size=0.5, "
+            "OneClassShuffleSplit(n_splits=10, random_state=1, test_size=None, "
             "train_size=None)",
         ),
         (
@@ -368,7 +368,7 @@ def test_folds_that_do_not_work_stop_before_any_training(mixed):
         ),
         (OneClassShuffleSplit(test_size=2), [1, 1, -1], None, "the 2 normal rows"),
         (
-            OneClassShuffleSplit(train_size=0.6),
+            OneClassShuffleSplit(test_size=0.5, train_size=0.6),
             [1, 1, -1],
             None,
             "sum of test_size and train_size = 1.1",

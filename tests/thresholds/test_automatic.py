@@ -172,8 +172,6 @@ def test_labelled_anomalies_are_left_out(strategy):
     offset = strategy.find_offset(scores)
     assert strategy.find_offset(together, y) == offset
     assert strategy.find_offset(together) != offset
-    # What is no label vector is ignored.
-    assert strategy.find_offset(scores, np.arange(300)) == offset
     with pytest.raises(ValueError, match="No row is labelled"):
         strategy.find_offset(scores, -np.ones(300))
     with pytest.raises(ValueError, match="NaN or infinity"):
@@ -191,3 +189,16 @@ def test_detectors_take_them_by_name(name, problem):
     assert found[y == -1].mean() > found[y == 1].mean() + 0.4
     detector.fit_threshold(X, threshold=0.0).fit_threshold(X, y)
     assert detector.offset_ == strategy.find_offset(scores[y == 1])
+
+
+def test_pareto_tail_of_equal_scores_flags_none_of_them():
+    scores = -np.r_[np.zeros(900), np.ones(100)]
+    assert not (scores < ParetoTail().find_offset(scores)).any()
+
+
+def test_labels_must_be_labels_and_as_many_as_scores():
+    scores = np.arange(20.0)
+    with pytest.raises(ValueError, match=r"must be \+1"):
+        MAD().find_offset(scores, np.zeros(20))
+    with pytest.raises(ValueError, match="20 scores and 3 labels"):
+        MAD().find_offset(scores, [1, 1, -1])

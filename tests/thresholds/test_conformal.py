@@ -330,3 +330,8 @@ def test_share_of_false_discoveries(fdr, digits):
     # The procedure has the normal rows' share of fdr, were p-values not discrete.
     assert mean >= 0.7 * fdr * len(test) / len(rows) - 3 * error
     assert np.mean(found) > 0.5
+
+
+def test_a_score_that_is_not_a_number_has_no_p_value():
+    with pytest.raises(ValueError, match="NaN"):
+        conformal_p_values([1.0, 2.0], [np.nan])

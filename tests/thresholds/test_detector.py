@@ -652,3 +652,10 @@ def test_labels_that_are_not_plus_and_minus_one(problem):
         assert detector.offset_ == pytest.approx(
             ROCOptimal().find_offset(detector.score_samples(X), y)
         )
+
+
+def test_parameters_of_the_detector_inside_are_checked(labelled):
+    X, y, _, _ = labelled
+    for inner in (AutoencoderDetector(learning_rate=-1.0), OneClassSVM(nu=7)):
+        with pytest.raises(ValueError, match=r"learning_rate|nu"):
+            ThresholdedDetector(inner).fit(X, y)
