@@ -21,7 +21,7 @@ GATHER_BYTES = 2**22
 # Bytes of the widest place of a pass without gradients.
 CHUNK_BYTES = 2**24
 # Multiply-adds of a step below which a second thread costs more than it brings.
-SINGLE_THREAD_WORK = 2e7
+SINGLE_THREAD_WORK = 6e6
 
 
 def build(make_network, seeds):
