@@ -17,10 +17,11 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, OutlierMixin, clone
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from benchmarks.results_file import ResultsFile, versions
+from benchmarks.tabular import PyODAutoEncoder
 from skdeepad import AutoencoderDetector
 from skdeepad.datasets import fetch_adbench
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
@@ -37,8 +38,8 @@ KEY = ["data", "subject", "round"]
 COLUMNS = [*KEY, "seconds", "rows", "best", "best_auroc", *versions(), "pyod"]
 
 
-class PyODAutoEncoder(OutlierMixin, BaseEstimator):
-    """PyOD's AutoEncoder as a scikit-learn detector, with our parameters' names."""
+class PyODSearched(PyODAutoEncoder):
+    """The same with the layers and parameters of this search, by our names."""
 
     def __init__(
         self, learning_rate=1e-3, weight_decay=0.0, dropout=0.1, epochs=EPOCHS
@@ -64,10 +65,6 @@ class PyODAutoEncoder(OutlierMixin, BaseEstimator):
         ).fit(X)
         return self
 
-    def decision_function(self, X):
-        """Minus PyOD's score, which is higher for anomalies."""
-        return -self.detector_.decision_function(X)
-
 
 def searches(n_jobs):
     """The subjects, not fitted."""
@@ -87,7 +84,7 @@ def searches(n_jobs):
         "BatchedGridSearchCV": BatchedGridSearchCV(ours, GRID, **options),
         "GridSearchCV": GridSearchCV(ours, GRID, n_jobs=n_jobs, **options),
         "GridSearchCV, PyOD": GridSearchCV(
-            PyODAutoEncoder(), GRID, n_jobs=n_jobs, **options
+            PyODSearched(), GRID, n_jobs=n_jobs, **options
         ),
     }
 
@@ -103,7 +100,7 @@ def load(name):
 def warm_up(n_jobs):
     """Start the worker processes and have them import what they will need."""
     X = np.random.RandomState(0).normal(size=(200, 5))
-    small = [AutoencoderDetector(max_epochs=1), PyODAutoEncoder(epochs=1)]
+    small = [AutoencoderDetector(max_epochs=1), PyODSearched(epochs=1)]
     joblib.Parallel(n_jobs=n_jobs)(
         joblib.delayed(_fit)(detector, X) for detector in small * 2 * n_jobs
     )

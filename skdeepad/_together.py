@@ -57,10 +57,12 @@ class Requests:
         for key, (detector, X) in self._wanted.items():
             # One that has no network or device raises its own error when it is fitted.
             with suppress(Exception):
-                group = _Group.key(detector, *X.shape)
-                groups.setdefault(group, _Group(detector, X)).items.append(
-                    (key, detector, X)
-                )
+                with torch_device("meta"):
+                    network = detector._build_network(X.shape[1], 1)
+                group = _group_key(detector, X, network)
+                if group not in groups:
+                    groups[group] = _Group(detector, network)
+                groups[group].items.append((key, detector, X))
         return list(groups.values())
 
     def train(self, n_jobs=None):
@@ -85,29 +87,26 @@ def _side_by_side(n_tasks):
     return max(1, min(torch.get_num_threads(), n_tasks))
 
 
+def _group_key(detector, X, network):
+    """What detectors must share to train together."""
+    params = detector.get_params(deep=False)
+    used = {*detector._used_before, *detector._used_after, *detector._used_within}
+    fixed = {name: params[name] for name in params if name not in used}
+    # Layers come and go with parameters: dropout=0 has none to train beside.
+    return joblib.hash((type(detector), fixed, X.shape, repr(network)))
+
+
 class _Group:
     """Requests that may train together."""
 
-    def __init__(self, detector, X):
+    def __init__(self, detector, network):
         from skdeepad._training import SINGLE_THREAD_WORK
 
         self.items = []
-        with torch_device("meta"):
-            work = detector._build_network(X.shape[1], 1).work
         on_cpu = detector._torch_device().type == "cpu"
+        work = 3 * detector.batch_size * network.work
         # Large products share the cores by themselves, and a GPU is one.
-        self.is_small = on_cpu and 3 * detector.batch_size * work < SINGLE_THREAD_WORK
-
-    @staticmethod
-    def key(detector, n_rows, n_features):
-        """What detectors must share to train together."""
-        params = detector.get_params(deep=False)
-        used = {*detector._used_before, *detector._used_after, *detector._used_within}
-        fixed = {name: params[name] for name in params if name not in used}
-        with torch_device("meta"):
-            # Layers come and go with parameters: dropout=0 has none to train beside.
-            layers = repr(detector._build_network(n_features, 1))
-        return joblib.hash((type(detector), fixed, n_rows, n_features, layers))
+        self.is_small = on_cpu and work < SINGLE_THREAD_WORK
 
     def parts(self):
         """The requests in lists of about so many members, as even as can be."""
