@@ -239,10 +239,10 @@ class BaseDeepDetector(
                 "undo the change of the architecture or of n_estimators."
             )
 
-    def _adam(self, parameter, spread):
+    def _adam(self, flat):
         from skdeepad._training import Adam
 
-        return Adam(parameter, spread, self.learning_rate, self.weight_decay)
+        return Adam(flat, self.learning_rate, self.weight_decay)
 
     def _torch_device(self):
         """The device to run on, from the parameter ``device``."""

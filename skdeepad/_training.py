@@ -2,11 +2,10 @@
 
 from contextlib import contextmanager
 from functools import partial
-from itertools import count
+from itertools import count, groupby
 from threading import Lock, local
 
 import torch
-from torch.optim.adam import adam
 
 from skdeepad._random import (
     INITIALIZE,
@@ -70,8 +69,7 @@ class GradientPhase:
         Tensors to train. They are moved into one flat buffer, so that a step of
         the optimizer is one kernel however many layers there are.
     optimizer : callable
-        Makes an optimizer from the flat tensor, and from a function that maps one
-        value a member, ``(k,)``, to one for each element of that tensor.
+        Makes an object with ``step()`` from :class:`FlatParameters`.
     share : callable, default=None
         Maps the number of rows of a batch to the slice of them this phase uses.
     objective : str, default="loss"
@@ -90,12 +88,13 @@ class GradientPhase:
         self._loss, self._objective = loss, objective
         self._add_gradients = add_gradients or self._add_by_autograd
         self.share = share
-        parameters = list(parameters)
-        self._flat = _flatten(parameters)
-        self._optimizer = optimizer(self._flat, partial(_spread, parameters))
+        self._parameters = list(parameters)
+        flat = FlatParameters(self._parameters)
+        self._gradients = flat.gradients
+        self._optimizer = optimizer(flat)
 
     def step(self, x):
-        self._flat.grad.zero_()
+        self._gradients.zero_()
         parts = self._add_gradients(x)
         self._optimizer.step()
         return parts
@@ -104,24 +103,70 @@ class GradientPhase:
         parts = self._loss(x)
         loss = parts[self._objective]
         # Members share no parameter, so that the sum's gradient is each one's own.
-        torch.autograd.backward(loss, torch.ones_like(loss))
+        gradients = torch.autograd.grad(
+            loss, self._parameters, torch.ones_like(loss), allow_unused=True
+        )
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            # None: added already, by a Stack.
+            if gradient is not None:
+                parameter.grad.add_(gradient)
         return parts
 
 
-# Numbers that a buffer is padded to a multiple of: a kernel rounds the last few, which
-# fill no vector register, in another way.
-ALIGNMENT = 64
+# Numbers in the widest vector register: a kernel rounds those that fill none in
+# another way.
+VECTOR = 16
+
+
+class FlatParameters:
+    """Parameters of ``k`` members in one buffer, and their gradients in another.
+
+    The parameters become views of them. Each member's part of each parameter is
+    padded to whole vector registers, so that any run of members is updated as each
+    of them would be alone, to the last bit.
+
+    Attributes
+    ----------
+    values, gradients : Tensor of shape (n,)
+    members : int
+    """
+
+    def __init__(self, parameters):
+        self.members = len(parameters[0])
+        self._sizes = [-(-p[0].numel() // VECTOR) * VECTOR for p in parameters]
+        n = self.members * sum(self._sizes)
+        self.values, self.gradients = parameters[0].data.new_zeros(2, n)
+        views = self._views(self.values), self._views(self.gradients)
+        for parameter, *pair in zip(parameters, *views, strict=True):
+            n = parameter[0].numel()
+            value, gradient = (view[:, :n].view(parameter.shape) for view in pair)
+            value.copy_(parameter.data)
+            parameter.data, parameter.grad = value, gradient
+
+    def _views(self, flat):
+        """Views ``(k, size)`` of a flat tensor, one a parameter."""
+        views = flat.split([self.members * size for size in self._sizes])
+        return [view.view(self.members, -1) for view in views]
+
+    def part(self, flat, members):
+        """Flat views of a flat tensor that together are a slice of its members."""
+        if members == slice(0, self.members):
+            return [flat]
+        return [view[members].flatten() for view in self._views(flat)]
+
+    def spread(self, values):
+        """One value a member, ``(k,)``, or one for all, for each number."""
+        values = torch.as_tensor(values, dtype=torch.float32, device=self.values.device)
+        values = values.expand(self.members)
+        return torch.cat([values.repeat_interleave(size) for size in self._sizes])
+
 
 # Steps between which Adam's moments can't sink from TINY to a denormal number.
 FLUSH_STEPS, TINY = 128, 1e-30
 
 
 class Adam:
-    """torch's fused Adam on one tensor, without the bookkeeping of torch.optim.
-
-    The kernel takes one step size and one decay for all: here each element has its
-    own, multiplied in around it. A network alone takes the same way, so that its
-    numbers are those it has among others, to the last bit.
+    """torch's fused Adam, without the bookkeeping of torch.optim.
 
     A unit that died has no gradient any more, and its moments would decay into
     denormal numbers, on which a processor is ten times slower. They are set to zero
@@ -129,23 +174,22 @@ class Adam:
 
     Parameters
     ----------
-    parameter : Parameter
-    spread : callable
-        See :class:`GradientPhase`.
+    flat : FlatParameters
     lr, weight_decay : float or Tensor of shape (k,)
-        One for all members, or one for each.
+        One for all members, or one for each. Each run of members with equal ones is
+        one call of the kernel.
     """
 
-    def __init__(self, parameter, spread, lr, weight_decay):
-        self._parameter = parameter
-        self._lr = spread(lr)
-        decay = spread(weight_decay)
-        self._decay = decay if decay.any() else None
-        self._update = torch.zeros_like(parameter.data)
-        self._mean = torch.zeros_like(parameter.data)
-        self._square = torch.zeros_like(parameter.data)
-        self._steps = torch.zeros((), dtype=torch.float32, device=parameter.device)
+    def __init__(self, flat, lr, weight_decay):
+        self._mean, self._square = torch.zeros(2, len(flat.values)).to(flat.values)
+        self._steps = torch.zeros((), dtype=torch.float32, device=flat.values.device)
         self._until_flush = FLUSH_STEPS
+        self._calls = []
+        tensors = flat.values, flat.gradients, self._mean, self._square
+        for values, members in _runs(flat.members, lr, weight_decay):
+            parts = [flat.part(tensor, members) for tensor in tensors]
+            steps = [self._steps] * len(parts[0])
+            self._calls.append((*values, (*parts, [], steps)))
 
     def step(self):
         self._until_flush -= 1
@@ -153,71 +197,53 @@ class Adam:
             self._until_flush = FLUSH_STEPS
             for moment in (self._mean, self._square):
                 moment.masked_fill_(moment.abs() < TINY, 0.0)
-        values, gradient = self._parameter.data, self._parameter.grad
-        if self._decay is not None:
-            gradient.addcmul_(values, self._decay)
-        adam(
-            [self._update.zero_()],
-            [gradient],
-            [self._mean],
-            [self._square],
-            [],
-            [self._steps],
-            fused=True,
-            amsgrad=False,
-            maximize=False,
-            beta1=0.9,
-            beta2=0.999,
-            eps=1e-8,
-            lr=1.0,
-            weight_decay=0.0,
-        )
-        values.addcmul_(self._update, self._lr)
+        self._steps.add_(1)
+        for lr, weight_decay, tensors in self._calls:
+            torch._fused_adam_(
+                *tensors,
+                lr=lr,
+                weight_decay=weight_decay,
+                beta1=0.9,
+                beta2=0.999,
+                eps=1e-8,
+                amsgrad=False,
+                maximize=False,
+            )
+
+
+def _runs(members, *values):
+    """Runs of members with equal values: pairs of these and a slice."""
+    # In float32, as the values that come as a tensor.
+    values = [torch.as_tensor(value, dtype=torch.float32) for value in values]
+    each = [value.expand(members).tolist() for value in values]
+    start = 0
+    for value, run in groupby(zip(*each, strict=True)):
+        stop = start + len(list(run))
+        yield value, slice(start, stop)
+        start = stop
 
 
 class AdaGrad:
-    """AdaGrad on one tensor, each element with its own step size and decay.
+    """AdaGrad with a step size and decay for each member.
 
     Step t uses ``lr / (1 + (t - 1) * decay)``. Parameters are as for :class:`Adam`.
     """
 
     eps = 1e-10
 
-    def __init__(self, parameter, spread, lr, decay):
-        self._parameter = parameter
-        self._lr, self._decay = spread(lr), spread(decay)
-        self._sum = torch.zeros_like(parameter.data)
+    def __init__(self, flat, lr, decay):
+        self._values, self._gradients = flat.values, flat.gradients
+        self._lr, self._decay = flat.spread(lr), flat.spread(decay)
+        self._sum = torch.zeros_like(flat.values)
         self._steps = 0
 
     def step(self):
-        gradient = self._parameter.grad
-        self._sum.addcmul_(gradient, gradient)
+        gradients = self._gradients
+        self._sum.addcmul_(gradients, gradients)
         rate = self._lr / (1 + self._steps * self._decay)
         self._steps += 1
-        update = gradient / self._sum.sqrt().add_(self.eps)
-        self._parameter.data.addcmul_(update, rate, value=-1)
-
-
-def _flatten(parameters):
-    """Make parameters and their gradients views of one buffer, and return it."""
-    pieces = [p.detach().flatten() for p in parameters]
-    pieces.append(pieces[0].new_zeros(-sum(map(len, pieces)) % ALIGNMENT))
-    flat = torch.nn.Parameter(torch.cat(pieces))
-    flat.grad = torch.zeros_like(flat)
-    sizes = [len(piece) for piece in pieces]
-    values, gradients = flat.detach().split(sizes), flat.grad.split(sizes)
-    for parameter, value, gradient in zip(parameters, values, gradients, strict=False):
-        parameter.data = value.view_as(parameter)
-        parameter.grad = gradient.view_as(parameter)
-    return flat
-
-
-def _spread(parameters, values):
-    """One value a member, ``(k,)``, or one for all, for each flattened element."""
-    values = torch.as_tensor(values, dtype=torch.float32, device=parameters[0].device)
-    spread = [values.expand(len(p)).repeat_interleave(p[0].numel()) for p in parameters]
-    spread.append(values.new_zeros(-sum(map(len, spread)) % ALIGNMENT))
-    return torch.cat(spread)
+        update = gradients / self._sum.sqrt().add_(self.eps)
+        self._values.addcmul_(update, rate, value=-1)
 
 
 def split_validation(seeds, n_rows, n_validation):
@@ -342,7 +368,8 @@ def prepare(network, seeds, first_epoch=0):
     device = next(network.parameters()).device
     for site, layer in zip(count(LAYER), network.modules(), strict=False):
         if hasattr(layer, "seed"):
-            layer.seed(make_generators(seeds, device, site, first_epoch))
+            purpose = device, site, first_epoch
+            layer.seed(seeds, lambda seeds, p=purpose: make_generators(seeds, *p))
         if hasattr(layer, "bind"):
             layer.bind()
 

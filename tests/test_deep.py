@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
 from skdeepad.thresholds import Conformal
 from tests.conftest import DEEP, make
+from tests.test_training import SGD
 
 every_deep = pytest.mark.parametrize("cls", DEEP)
 
@@ -300,12 +301,12 @@ def test_training_places_every_tensor_on_the_device(cls):
     """Meta tensors stand for another device: they raise where they meet the CPU's."""
     detector = networked(cls)
     # The fused kernel has no version for meta tensors.
-    detector._adam = lambda parameter, spread: torch.optim.SGD([parameter], lr=0.1)
+    detector._adam = lambda flat: SGD(flat, lr=0.1)
     network = detector._build_network(6, 2).to("meta").train()
     for layer in network.modules():
         if hasattr(layer, "seed"):
-            layer.seed([None, None])
-            layer.draw = lambda block, member, generator: block.normal_()
+            layer.seed([0, 1], lambda seeds: seeds)
+            layer.draw = lambda block, setting, generator: block.normal_()
     x = torch.empty(2, 32, 6, device="meta")
     phases = detector._phases(network)
     for layer in network.modules():

@@ -13,8 +13,8 @@ from skdeepad._random import make_generators, member_seeds
 from skdeepad._training import (
     AdaGrad,
     Adam,
+    FlatParameters,
     GradientPhase,
-    build,
     limit_threads,
     mean_over_rows,
     split_validation,
@@ -35,13 +35,26 @@ class Means(nn.Module):
         return {"loss": (x - self.point).square().sum(2).mean(1)}
 
 
+class SGD:
+    """Gradient descent on the flat buffer."""
+
+    def __init__(self, flat, lr):
+        self.flat, self.lr = flat, lr
+
+    def step(self):
+        self.flat.values.sub_(self.lr * self.flat.gradients)
+
+
+def sgd(lr):
+    return lambda flat: SGD(flat, lr)
+
+
 def run(network, X, rows=None, phases=None, **params):
     seeds = np.arange(network.members)
     if rows is None:
         rows = torch.arange(len(X)).expand(network.members, -1)
     if phases is None:
-        sgd = lambda p, spread: torch.optim.SGD([p], lr=0.1)
-        phases = [GradientPhase(network.loss, network.parameters(), sgd)]
+        phases = [GradientPhase(network.loss, network.parameters(), sgd(lr=0.1))]
     params = {"max_epochs": 3, "batch_size": 4} | params
     return train(network, phases, X, rows, seeds=seeds, **params)
 
@@ -122,9 +135,8 @@ def test_phases_take_turns_on_their_shares():
 
 def test_history_is_the_mean_over_rows():
     X = torch.randn(10, 2, generator=torch.Generator().manual_seed(0))
-    sgd = lambda p, spread: torch.optim.SGD([p], lr=0.0)
     network = Means(1)
-    phases = [GradientPhase(network.loss, network.parameters(), sgd)]
+    phases = [GradientPhase(network.loss, network.parameters(), sgd(lr=0.0))]
     history, n_epochs, unconverged = run(network, X, phases=phases, max_epochs=2)
     expected = X.square().sum(1).mean().item()
     assert [loss.item() for loss in history["loss"]] == pytest.approx([expected] * 2)
@@ -169,8 +181,7 @@ def test_early_stopping_restores_each_members_best_weights():
 
 def test_non_finite_loss_is_an_error():
     network = Means(2)
-    sgd = lambda p, spread: torch.optim.SGD([p], lr=1e30)
-    phases = [GradientPhase(network.loss, network.parameters(), sgd)]
+    phases = [GradientPhase(network.loss, network.parameters(), sgd(lr=1e30))]
     with pytest.raises(ValueError, match=r"loss of network 0 became .* Lower learning"):
         run(network, torch.ones(8, 2), phases=phases, max_epochs=50)
 
@@ -240,89 +251,108 @@ def test_passes_without_gradients_are_chunked(monkeypatch):
     torch.testing.assert_close(mean, X.square().sum(1).mean().expand(2))
 
 
-def test_adam_is_torchs_with_gradients_that_end():
+def flat_and_references(members, shapes=((3,), (2, 9))):
+    """Parameters of members in a flat buffer, and each member's by themselves."""
     generator = torch.Generator().manual_seed(0)
-    ours, theirs = (nn.Parameter(torch.ones(6)) for _ in range(2))
-    spread = lambda value: torch.full((6,), value)
-    adam = Adam(ours, spread, lr=0.01, weight_decay=0.1)
-    reference = torch.optim.Adam([theirs], lr=0.01, weight_decay=0.1)
-    for _ in range(50):
-        ours.grad = torch.randn(6, generator=generator)
-        theirs.grad = ours.grad.clone()
-        adam.step()
-        reference.step()
-    torch.testing.assert_close(ours, theirs)
-    adam._decay = None
+    parameters = [
+        nn.Parameter(torch.randn(members, *shape, generator=generator))
+        for shape in shapes
+    ]
+    alone = [
+        [nn.Parameter(p[member].detach().clone()) for p in parameters]
+        for member in range(members)
+    ]
+    return FlatParameters(parameters), parameters, alone
+
+
+def take_steps(optimizer, parameters, references, alone, n_steps=50):
+    """Steps of an optimizer and of a reference a member, by the same gradients."""
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(n_steps):
+        for parameter, *own in zip(parameters, *alone, strict=True):
+            parameter.grad.copy_(torch.randn(parameter.shape, generator=generator))
+            for member, reference in enumerate(own):
+                reference.grad = parameter.grad[member].clone()
+        optimizer.step()
+        for reference in references:
+            reference.step()
+    for parameter, *own in zip(parameters, *alone, strict=True):
+        torch.testing.assert_close(parameter, torch.stack(own))
+
+
+def test_adam_is_torchs_with_gradients_that_end():
+    flat, parameters, alone = flat_and_references(1)
+    adam = Adam(flat, lr=0.01, weight_decay=0.1)
+    reference = torch.optim.Adam(alone[0], lr=0.01, weight_decay=0.1)
+    take_steps(adam, parameters, [reference], alone)
+    # Without weight decay the moments sink towards zero.
+    flat, parameters, _ = flat_and_references(1)
+    adam = Adam(flat, lr=0.01, weight_decay=0.0)
+    flat.gradients.fill_(1.0)
+    adam.step()
+    flat.gradients.zero_()
     for _ in range(1000):
-        ours.grad = torch.zeros(6)
         adam.step()
     assert adam._mean.eq(0).all()  # not denormal
-    assert not torch.allclose(ours, theirs)
-    assert torch.isfinite(ours).all()
+    assert torch.isfinite(flat.values).all()
 
 
 def test_adam_with_a_step_size_and_decay_for_each_member():
-    generator = torch.Generator().manual_seed(0)
-    start = torch.randn(2, 3, generator=generator)
-    ours = nn.Parameter(start.flatten())
-    spread = lambda values: values.repeat_interleave(3)
-    lr, decay = torch.tensor([0.01, 0.1]), torch.tensor([0.0, 0.3])
-    adam = Adam(ours, spread, lr=lr, weight_decay=decay)
-    theirs = [nn.Parameter(row.clone()) for row in start]
+    flat, parameters, alone = flat_and_references(4)
+    lr, decay = torch.tensor([0.01, 0.1, 0.1, 0.1]), torch.tensor([0.0, 0.3, 0.3, 0.0])
     references = [
-        torch.optim.Adam([theirs[i]], lr=float(lr[i]), weight_decay=float(decay[i]))
-        for i in range(2)
+        torch.optim.Adam(own, lr=float(lr[i]), weight_decay=float(decay[i]))
+        for i, own in enumerate(alone)
     ]
-    for _ in range(50):
-        gradient = torch.randn(2, 3, generator=generator)
-        ours.grad = gradient.flatten().clone()
-        adam.step()
-        for parameter, row, reference in zip(theirs, gradient, references, strict=True):
-            parameter.grad = row.clone()
-            reference.step()
-    torch.testing.assert_close(ours, torch.cat(theirs))
+    take_steps(Adam(flat, lr, decay), parameters, references, alone)
+
+
+def test_a_member_of_adam_is_updated_as_alone_to_the_last_bit():
+    """Whatever the lengths of its tensors and the step sizes of the others."""
+    flat, parameters, _ = flat_and_references(5)
+    joint = Adam(flat, torch.tensor([0.1, 0.1, 0.3, 0.1, 0.1]), weight_decay=0.1)
+    own_parameters = [nn.Parameter(p.detach()[3:4].clone()) for p in parameters]
+    own_flat = FlatParameters(own_parameters)
+    own = Adam(own_flat, 0.1, weight_decay=0.1)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(20):
+        for parameter, mine in zip(parameters, own_parameters, strict=True):
+            parameter.grad.copy_(torch.randn(parameter.shape, generator=generator))
+            mine.grad.copy_(parameter.grad[3:4])
+        joint.step()
+        own.step()
+    for parameter, mine in zip(parameters, own_parameters, strict=True):
+        assert torch.equal(parameter[3], mine[0])
 
 
 def test_adagrad_with_a_step_size_and_decay_for_each_member():
-    generator = torch.Generator().manual_seed(0)
-    start = torch.randn(2, 3, generator=generator)
-    ours = nn.Parameter(start.flatten())
-    spread = lambda values: values.repeat_interleave(3)
+    flat, parameters, alone = flat_and_references(2)
     lr, decay = torch.tensor([1.0, 0.1]), torch.tensor([0.1, 0.0])
-    adagrad = AdaGrad(ours, spread, lr=lr, decay=decay)
-    theirs = [nn.Parameter(row.clone()) for row in start]
     references = [
-        torch.optim.Adagrad([theirs[i]], lr=float(lr[i]), lr_decay=float(decay[i]))
-        for i in range(2)
+        torch.optim.Adagrad(own, lr=float(lr[i]), lr_decay=float(decay[i]))
+        for i, own in enumerate(alone)
     ]
-    for _ in range(50):
-        gradient = torch.randn(2, 3, generator=generator)
-        ours.grad = gradient.flatten().clone()
-        adagrad.step()
-        for parameter, row, reference in zip(theirs, gradient, references, strict=True):
-            parameter.grad = row.clone()
-            reference.step()
-    torch.testing.assert_close(ours, torch.cat(theirs))
+    take_steps(AdaGrad(flat, lr, decay), parameters, references, alone)
 
 
-def test_optimizer_sees_one_flat_tensor():
-    network = build(lambda k: nn.ModuleList([Means(k), Means(k)]), np.arange(2))
-    tensors = []
-
-    def optimizer(parameter, spread):
-        tensors.append(parameter)
-        each = spread(torch.tensor([2.0, 3.0])).tolist()
-        assert each == [2, 2, 3, 3, 2, 2, 3, 3] + [0] * 56
-        assert spread(4.0).tolist() == [4] * 8 + [0] * 56
-        return torch.optim.SGD([parameter], lr=0.5)
-
-    network.requires_grad_(True)
-    for parameter in network.parameters():
-        parameter.data.fill_(1.0)
-    loss = lambda x: {"loss": sum(p.square().sum((1, 2)) for p in network.parameters())}
-    GradientPhase(loss, network.parameters(), optimizer).step(None)
-    assert [t.shape for t in tensors] == [(64,)]  # padded
-    assert all(p.eq(0).all() for p in network.parameters())
+def test_parameters_are_views_of_one_flat_buffer():
+    flat, parameters, alone = flat_and_references(3)
+    assert len(flat.values) == len(flat.gradients) == 3 * (16 + 32)  # padded
+    for parameter, *own in zip(parameters, *alone, strict=True):
+        assert torch.equal(parameter, torch.stack(own))
+    flat.values.fill_(1.0)
+    flat.gradients.fill_(2.0)
+    assert all(p.eq(1).all() and p.grad.eq(2).all() for p in parameters)
+    parts = flat.part(flat.values, slice(1, 3))
+    for part in parts:
+        part.fill_(5.0)
+    assert [part.shape for part in parts] == [(2 * 16,), (2 * 32,)]
+    assert all(p[0].eq(1).all() and p[1:].eq(5).all() for p in parameters)
+    each = flat.spread(torch.tensor([2.0, 3.0, 4.0]))
+    assert each.tolist() == [2] * 16 + [3] * 16 + [4] * 16 + [2] * 32 + [3] * 32 + (
+        [4] * 32
+    )
+    assert flat.spread(4.0).tolist() == [4] * 144
 
 
 def test_split_holds_out_each_members_own_rows():

@@ -72,7 +72,10 @@ class Linear(Initialized):
 
     def backward(self, gradient, saved, wanted):
         weight, bias, weight_gradient, bias_gradient = self.bound
-        weight_gradient.baddbmm_(saved[0].mT, gradient)
+        if weight_gradient.is_contiguous():
+            weight_gradient.baddbmm_(saved[0].mT, gradient)
+        else:  # padded, for which baddbmm_ would take one member at a time
+            weight_gradient.add_(torch.bmm(saved[0].mT, gradient))
         if bias is not None:
             bias_gradient.add_(gradient.sum(1, keepdim=True))
         return torch.bmm(gradient, weight.mT) if wanted else None
@@ -196,7 +199,7 @@ class BatchNorm(nn.Module):
         flat = to_channels(x)
         y, _, _ = torch.native_batch_norm(
             flat,
-            *(tensor.view(-1) for tensor in tensors),
+            *(tensor.reshape(-1) for tensor in tensors),
             self.training and len(flat) > 1,
             self.momentum,
             self.eps,
@@ -292,30 +295,58 @@ ACTIVATIONS = {
 class Stochastic(nn.Module):
     """A layer that needs fresh random numbers at each training step.
 
-    Member ``i`` draws from generator ``i``, in blocks whose size does not
-    depend on ``k``: its numbers are the same whoever trains beside it.
+    A member draws from a generator of its own seed, in blocks whose size does not
+    depend on ``k``: its numbers are the same whoever trains beside it. Those of
+    members with one seed (candidates of a search) are therefore drawn once.
     """
 
-    def seed(self, generators):
-        """Use ``generators``, one a member, from the next step on."""
-        self._generators = generators
-        self._ahead, self._rows = [], 0
+    def settings(self, members):
+        """What a member's numbers depend on besides its seed, a list."""
+        return [None] * members
 
-    def draw(self, block, member, generator):
-        """Fill the block of a member, by its number, in place."""
+    def draw(self, block, setting, generator):
+        """Fill a block of random numbers in place."""
         raise NotImplementedError
 
+    def seed(self, seeds, make_generators):
+        """Draw for members of these seeds, from the next step on.
+
+        Parameters
+        ----------
+        seeds : sequence of int, length k
+        make_generators : callable
+            Maps seeds to generators.
+        """
+        members = list(zip(seeds, self.settings(len(seeds)), strict=True))
+        streams = list(dict.fromkeys(members))
+        generators = make_generators([seed for seed, _ in streams])
+        self._streams = [(s, g) for (_, s), g in zip(streams, generators, strict=True)]
+        # One stream for all broadcasts, and one for each needs no copies.
+        shared = 1 < len(streams) < len(members)
+        self._which = [streams.index(m) for m in members] if shared else None
+        self._block, self._ahead = None, []
+
     def noise_like(self, x):
-        """Numbers of the shape of ``x``, ``(k, batch, ...)``, for one step."""
+        """Numbers for ``x``, ``(k, batch, ...)``, for one step.
+
+        ``(1, batch, ...)`` where all members have the same. Overwritten later.
+        """
         rows = x.shape[1]
-        if not self._ahead or rows > self._rows:
+        if not self._ahead or rows > self._block.shape[2]:
+            self._draw_ahead(x)
+        noise = self._ahead.pop()[:, :rows]
+        return noise if self._which is None else noise.index_select(0, self._which)
+
+    def _draw_ahead(self, x):
+        if self._block is None or x.shape[1] > self._block.shape[2]:
+            # Kept and filled again: new memory costs more than the numbers.
             steps = max(1, NOISE_BLOCK // prod(x.shape[1:]))
-            block = x.new_empty(len(x), steps, *x.shape[1:])
-            for member, generator in enumerate(self._generators):
-                self.draw(block[member], member, generator)
-            self._ahead, self._rows = list(block.unbind(1)), rows
-        noise = self._ahead.pop()  # (k, batch, ...)
-        return noise if rows == self._rows else noise[:, :rows]
+            self._block = x.new_empty(len(self._streams), steps, *x.shape[1:])
+            if self._which is not None:
+                self._which = torch.as_tensor(self._which, device=x.device)
+        for block, stream in zip(self._block, self._streams, strict=True):
+            self.draw(block, *stream)
+        self._ahead = list(self._block.unbind(1))
 
 
 class Dropout(Stochastic):
@@ -332,10 +363,14 @@ class Dropout(Stochastic):
         """Take over the members of other layers."""
         self.p = [p for part in parts for p in part.p]
 
-    def draw(self, block, member, generator):
+    def settings(self, members):
+        """Each member's probability."""
+        return self.p
+
+    def draw(self, block, p, generator):
         # A unit is kept by 16 random bits, four units an integer: several times
         # quicker than bernoulli_, and exact to 1 / 65536.
-        p, n_units = self.p[member], block.numel()
+        n_units = block.numel()
         bits = torch.empty(-(-n_units // 4), dtype=torch.int64, device=block.device)
         bits.random_(-(2**63), None, generator=generator)
         lanes = bits.view(torch.int16)[:n_units].view_as(block)
@@ -358,7 +393,7 @@ class Dropout(Stochastic):
 class GaussianNoise(Stochastic):
     """``x + std * e`` with standard normal ``e`` in training, ``x`` otherwise."""
 
-    def draw(self, block, member, generator):
+    def draw(self, block, setting, generator):
         block.normal_(generator=generator)
 
     def forward(self, x, std):

@@ -208,10 +208,10 @@ class DASVDD(BaseAutoencoderDetector):
     def _rest(self, n_rows):
         return slice(self._first(n_rows).stop, None)
 
-    def _adagrad(self, parameter, spread):
+    def _adagrad(self, flat):
         from skdeepad._training import AdaGrad
 
-        return AdaGrad(parameter, spread, self.center_learning_rate, self.center_decay)
+        return AdaGrad(flat, self.center_learning_rate, self.center_decay)
 
     def _loss(self, network, x):
         z = network.encode(x)
