@@ -16,7 +16,7 @@ from skdeepad._random import (
 )
 
 # Bytes of training rows gathered at once: many small steps, one indexing call.
-GATHER_BYTES = 2**22
+GATHER_BYTES = 2**20
 # Bytes of the widest place of a pass without gradients.
 CHUNK_BYTES = 2**24
 # Multiply-adds of a step below which a second thread costs more than it brings.
@@ -391,13 +391,18 @@ def _run_epoch(network, phases, X, order, batch_size):
 
 
 def _gather(X, order, batch_size):
-    """Yield batches ``(k, batch, features)``, gathered many steps at once."""
+    """Yield batches ``(k, batch, features)``, overwritten later.
+
+    They are gathered many steps at once, into memory that is kept.
+    """
     step_bytes = len(order) * batch_size * X[0].numel() * X.element_size()
-    steps = max(1, GATHER_BYTES // step_bytes)
-    for rows in order.split(steps * batch_size, dim=1):
+    n_rows = min(max(1, GATHER_BYTES // step_bytes) * batch_size, order.shape[1])
+    memory = X.new_empty(len(order) * n_rows, X.shape[1])
+    for rows in order.split(n_rows, dim=1):
+        gathered = memory[: rows.numel()]
         # index_select copies whole rows, several times quicker than X[rows].
-        gathered = X.index_select(0, rows.flatten()).view(*rows.shape, -1)
-        yield from gathered.split(batch_size, dim=1)
+        torch.index_select(X, 0, rows.flatten(), out=gathered)
+        yield from gathered.view(*rows.shape, -1).split(batch_size, dim=1)
 
 
 def chunk_rows(network, itemsize):

@@ -124,7 +124,7 @@ class Autoencoder(nn.Module):
             block.append(BatchNorm(self.members, n_out))
         block.append(Activation(activation))
         if dropout:
-            block.append(Dropout(self.members, dropout))
+            block.append(Dropout(self.members, dropout, activation))
         return block
 
     def _mlp(self, n_inputs, sizes, n_outputs):

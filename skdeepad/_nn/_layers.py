@@ -7,7 +7,8 @@ training each of them alone.
 The layers of a multilayer perceptron also have a backward pass of their own, for
 :class:`Stack`: ``record(x)`` gives the output and a tuple of tensors to save, and
 ``backward(gradient, saved, wanted)`` adds to the gradients of the parameters and
-gives the gradient of the input (None where it is not wanted); ``bind()`` comes first.
+gives the gradient of the input (None where it is not wanted), for which it may use the
+memory of the gradient it is given; ``bind()`` comes first.
 """
 
 from math import prod
@@ -266,30 +267,53 @@ class Activation(nn.Module):
         return self._derivative(gradient, saved[0])
 
 
+_aten = torch.ops.aten
+
 # The function; the same in place, where the derivative can be had from the output;
-# and the derivative times a gradient, from output or input accordingly.
+# and the derivative times a gradient, in place, from output or input accordingly.
 ACTIVATIONS = {
     "relu": (
         torch.relu,
         torch.relu_,
-        lambda g, y: torch.ops.aten.threshold_backward(g, y, 0),
+        lambda g, y: _aten.threshold_backward.grad_input(g, y, 0, grad_input=g),
     ),
     "leaky_relu": (
         F.leaky_relu,
         F.leaky_relu_,
-        lambda g, y: torch.ops.aten.leaky_relu_backward(g, y, 0.01, True),
+        lambda g, y: _aten.leaky_relu_backward.grad_input(
+            g, y, 0.01, True, grad_input=g
+        ),
     ),
     "elu": (
         F.elu,
         F.elu_,
-        lambda g, y: torch.ops.aten.elu_backward(g, 1, 1, 1, True, y),
+        lambda g, y: _aten.elu_backward.grad_input(g, 1, 1, 1, True, y, grad_input=g),
     ),
-    "gelu": (F.gelu, None, torch.ops.aten.gelu_backward),
-    "silu": (F.silu, None, torch.ops.aten.silu_backward),
-    "tanh": (torch.tanh, torch.tanh_, torch.ops.aten.tanh_backward),
-    "sigmoid": (torch.sigmoid, torch.sigmoid_, torch.ops.aten.sigmoid_backward),
+    "gelu": (
+        F.gelu,
+        None,
+        lambda g, x: _aten.gelu_backward.grad_input(g, x, grad_input=g),
+    ),
+    "silu": (
+        F.silu,
+        None,
+        lambda g, x: _aten.silu_backward.grad_input(g, x, grad_input=g),
+    ),
+    "tanh": (
+        torch.tanh,
+        torch.tanh_,
+        lambda g, y: _aten.tanh_backward.grad_input(g, y, grad_input=g),
+    ),
+    "sigmoid": (
+        torch.sigmoid,
+        torch.sigmoid_,
+        lambda g, y: _aten.sigmoid_backward.grad_input(g, y, grad_input=g),
+    ),
     "identity": (torch.clone, lambda x: x, lambda g, y: g),
 }
+
+# Those whose derivative goes by the sign of the output alone.
+BY_SIGN = {"relu", "leaky_relu", "identity"}
 
 
 class Stochastic(nn.Module):
@@ -352,12 +376,15 @@ class Stochastic(nn.Module):
 class Dropout(Stochastic):
     """Zero each unit with probability ``p`` in training, and scale the rest up.
 
-    ``p`` is a list, one probability a member.
+    ``p`` is a list, one probability a member. After an ``activation`` of which the
+    output's sign is all that is needed again, the output is overwritten: a dropped
+    unit has no gradient either way.
     """
 
-    def __init__(self, members, p):
+    def __init__(self, members, p, activation):
         super().__init__()
         self.p = [p] * members
+        self._in_place = activation in BY_SIGN
 
     def join(self, parts):
         """Take over the members of other layers."""
@@ -382,12 +409,12 @@ class Dropout(Stochastic):
 
     def record(self, x):
         if not self.training:
-            return x.clone(), ()
+            return x if self._in_place else x.clone(), ()
         mask = self.noise_like(x)
-        return x * mask, (mask,)
+        return x.mul_(mask) if self._in_place else x * mask, (mask,)
 
     def backward(self, gradient, saved, wanted):
-        return gradient * saved[0] if saved else gradient
+        return gradient.mul_(saved[0]) if saved else gradient
 
 
 class GaussianNoise(Stochastic):
@@ -445,7 +472,7 @@ class MeanSquaredError:
     def backward(self, gradient, saved, wanted):
         (difference,) = saved
         scale = 2 * gradient / difference[0].numel()
-        return difference * scale.view(-1, 1, 1)
+        return difference.mul_(scale.view(-1, 1, 1))
 
 
 def add_gradients(x, layers):
@@ -479,6 +506,8 @@ class _RunRecorded(torch.autograd.Function):
     def backward(ctx, gradient):
         tensors = ctx.saved_tensors
         end = len(tensors)
+        if not isinstance(ctx.layers[-1], Linear):
+            gradient = gradient.clone()  # it is not ours to overwrite
         for i in range(len(ctx.layers) - 1, -1, -1):
             start = end - ctx.counts[i]
             wanted = i > 0 or ctx.needs_input_grad[0]

@@ -92,7 +92,7 @@ def seeded(seeds):
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
-    layer = layers.Dropout(2, 0.25)
+    layer = layers.Dropout(2, 0.25, "tanh")
     layer.seed([0, 1], seeded)
     x = torch.ones(2, 100, 200)
     y = layer(x)
@@ -119,13 +119,13 @@ def test_noise_is_a_members_own():
 @pytest.mark.parametrize("seeds", [[4, 4, 4], [4, 1, 4]])
 @pytest.mark.parametrize("p", [[0.3, 0.3, 0.3], [0.3, 0.3, 0.6]])
 def test_members_of_one_seed_have_its_numbers_whatever_their_dropout(seeds, p):
-    layer = layers.Dropout(3, 0)
+    layer = layers.Dropout(3, 0, "tanh")
     layer.p = p
     layer.seed(seeds, seeded)
     x = torch.ones(3, 20, 30)
     together = [layer(x) for _ in range(200)]
     for member in range(3):
-        alone = layers.Dropout(1, p[member])
+        alone = layers.Dropout(1, p[member], "tanh")
         alone.seed(seeds[member : member + 1], seeded)
         for step in together:
             assert torch.equal(alone(x[:1])[0], step[member])
@@ -150,7 +150,7 @@ def test_own_backward_pass_is_autograds(name, training, members):
         layers.Linear(members, 4, 6, bias=False),
         layers.BatchNorm(members, 6),
         layers.Activation(name),
-        layers.Dropout(members, 0.3),
+        layers.Dropout(members, 0.3, name),
         layers.Linear(members, 6, 5),
         layers.Activation(name),
         layers.Linear(members, 5, 2),
