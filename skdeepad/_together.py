@@ -7,16 +7,19 @@ runs as it always does: each fit finds its networks trained (:class:`Trained`).
 import copy
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import joblib
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.utils.parallel import Parallel, delayed
 
 from skdeepad._deep import TRAINED_BEFORE, Run
 
 # Networks in one loop: with more, weights and moments leave the processor's cache.
 MEMBERS_AT_ONCE = 64
+# Networks below which a group is not divided: each loop has its own overhead.
+MEMBERS_AT_LEAST = 12
 
 
 @contextmanager
@@ -68,11 +71,11 @@ class Requests:
     def train(self, n_jobs=None):
         """Train everything, ``n_jobs`` loops of small networks side by side."""
         groups = self.groups()
-        small = [part for group in groups if group.is_small for part in group.parts()]
-        large = [
-            part for group in groups if not group.is_small for part in group.parts()
-        ]
-        n_jobs = _side_by_side(len(small)) if n_jobs is None else n_jobs
+        n_jobs = _torch_threads() if n_jobs is None else effective_n_jobs(n_jobs)
+        small, large = [], []
+        for group in groups:
+            tasks, n_loops = (small, n_jobs) if group.is_small else (large, 1)
+            tasks += group.parts(n_loops)
         # Threads: a loop leaves the interpreter's lock to others most of the time.
         outcomes = Parallel(n_jobs=n_jobs, prefer="threads")(
             delayed(_fit_task)(task, one_thread=n_jobs != 1) for task in small
@@ -81,10 +84,10 @@ class Requests:
         return Trained({key: o for part in outcomes for key, o in part.items()})
 
 
-def _side_by_side(n_tasks):
+def _torch_threads():
     import torch
 
-    return max(1, min(torch.get_num_threads(), n_tasks))
+    return torch.get_num_threads()
 
 
 def _group_key(detector, X, network):
@@ -108,12 +111,19 @@ class _Group:
         # Large products share the cores by themselves, and a GPU is one.
         self.is_small = on_cpu and work < SINGLE_THREAD_WORK
 
-    def parts(self):
-        """The requests in lists of about so many members, as even as can be."""
-        n_members = sum(detector.n_estimators for _, detector, _ in self.items)
-        n_parts = min(-(-n_members // MEMBERS_AT_ONCE), len(self.items))
-        ends = [i * len(self.items) // n_parts for i in range(n_parts + 1)]
-        return [self.items[start:end] for start, end in pairwise(ends)]
+    def parts(self, n_loops):
+        """The requests in even lists, which keep so many loops busy to the end."""
+        courses = {}
+        for item in self.items:
+            _, detector, X = item
+            key = joblib.hash(_course_params(detector)), id(X)
+            courses.setdefault(key, []).append(item)
+        courses = list(courses.values())  # those of one train as one
+        n_members = sum(items[0][1].n_estimators for items in courses)
+        n_parts = n_loops * -(-n_members // (n_loops * MEMBERS_AT_ONCE))
+        n_parts = min(n_parts, len(courses), -(-n_members // MEMBERS_AT_LEAST))
+        ends = [i * len(courses) // n_parts for i in range(n_parts + 1)]
+        return [list(chain(*courses[a:b])) for a, b in pairwise(ends)]
 
 
 def torch_device(name):

@@ -292,6 +292,7 @@ def test_bad_parameters_are_grid_searchs_errors(problem):
 def test_large_groups_are_divided_among_threads(problem, loops, monkeypatch):
     X, y = problem
     monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_ONCE", 3)
+    monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_LEAST", 1)
     grid = {"learning_rate": [1e-4, 1e-3, 1e-2, 2e-2]}
     results = []
     for n_jobs, n_threads in ((1, 1), (2, 2)):
