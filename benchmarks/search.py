@@ -2,10 +2,10 @@
 
 Protocol: four ADBench sets (at most 5,000 rows), 24 candidates (learning rate x weight
 decay x dropout) by 5 folds of OneClassKFold, layers 64-32, batches of 32, 20 epochs,
-scored by ROC AUC. BatchedGridSearchCV in one process; GridSearchCV(n_jobs=2) over the
-same estimator, and over PyOD's AutoEncoder with the same layers, grid and epochs,
-their worker processes started and imports done, here as there, before the clock runs.
-The subjects take turns on each set, without a refit; nothing else may run.
+scored by ROC AUC, without a refit. BatchedGridSearchCV and GridSearchCV over the same
+estimator, and GridSearchCV over PyOD's AutoEncoder with the same layers, grid and
+epochs; all with n_jobs=2, their worker processes started and imports done, here as
+there, before the clock runs. The subjects take turns; nothing else may run.
 """
 
 import argparse
@@ -81,7 +81,9 @@ def searches(n_jobs):
         "refit": False,
     }
     return {
-        "BatchedGridSearchCV": BatchedGridSearchCV(ours, GRID, **options),
+        "BatchedGridSearchCV": BatchedGridSearchCV(
+            ours, GRID, n_jobs=n_jobs, **options
+        ),
         "GridSearchCV": GridSearchCV(ours, GRID, n_jobs=n_jobs, **options),
         "GridSearchCV, PyOD": GridSearchCV(
             PyODSearched(), GRID, n_jobs=n_jobs, **options

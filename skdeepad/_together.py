@@ -11,7 +11,6 @@ from itertools import chain, pairwise
 
 import joblib
 import numpy as np
-from joblib import effective_n_jobs
 from sklearn.utils.parallel import Parallel, delayed
 
 from skdeepad._deep import TRAINED_BEFORE, Run
@@ -64,30 +63,21 @@ class Requests:
                     network = detector._build_network(X.shape[1], 1)
                 group = _group_key(detector, X, network)
                 if group not in groups:
-                    groups[group] = _Group(detector, network)
+                    groups[group] = _Group(detector)
                 groups[group].items.append((key, detector, X))
         return list(groups.values())
 
     def train(self, n_jobs=None):
-        """Train everything, ``n_jobs`` loops of small networks side by side."""
-        groups = self.groups()
-        n_jobs = _torch_threads() if n_jobs is None else effective_n_jobs(n_jobs)
-        small, large = [], []
-        for group in groups:
-            tasks, n_loops = (small, n_jobs) if group.is_small else (large, 1)
+        """Train everything, in ``n_jobs`` of joblib's workers."""
+        n_jobs = joblib.effective_n_jobs(n_jobs)
+        on_cpu, on_gpu = [], []
+        for group in self.groups():
+            tasks, n_loops = (on_cpu, n_jobs) if group.is_on_cpu else (on_gpu, 1)
             tasks += group.parts(n_loops)
-        # Threads: a loop leaves the interpreter's lock to others most of the time.
-        outcomes = Parallel(n_jobs=n_jobs, prefer="threads")(
-            delayed(_fit_task)(task, one_thread=n_jobs != 1) for task in small
-        )
-        outcomes += [_fit_task(task, one_thread=False) for task in large]
+        outcomes = Parallel(n_jobs=n_jobs)(delayed(_fit_task)(task) for task in on_cpu)
+        # A GPU is one, whatever the number of workers.
+        outcomes += [_fit_task(task) for task in on_gpu]
         return Trained({key: o for part in outcomes for key, o in part.items()})
-
-
-def _torch_threads():
-    import torch
-
-    return torch.get_num_threads()
 
 
 def _group_key(detector, X, network):
@@ -102,14 +92,9 @@ def _group_key(detector, X, network):
 class _Group:
     """Requests that may train together."""
 
-    def __init__(self, detector, network):
-        from skdeepad._training import SINGLE_THREAD_WORK
-
+    def __init__(self, detector):
         self.items = []
-        on_cpu = detector._torch_device().type == "cpu"
-        work = 3 * detector.batch_size * network.work
-        # Large products share the cores by themselves, and a GPU is one.
-        self.is_small = on_cpu and work < SINGLE_THREAD_WORK
+        self.is_on_cpu = detector._torch_device().type == "cpu"
 
     def parts(self, n_loops):
         """The requests in even lists, which keep so many loops busy to the end."""
@@ -150,15 +135,11 @@ class Trained:
         return True
 
 
-def _fit_task(items, one_thread):
-    """Train the detectors of a task; on one of torch's threads beside other tasks."""
-    from skdeepad._training import limit_threads
-
+def _fit_task(items):
+    """Train the detectors of a task."""
     keys, detectors, Xs = zip(*items, strict=True)
-    work = 0 if one_thread else float("inf")
     try:
-        with limit_threads(detectors[0]._torch_device(), work):
-            errors = fit_together(detectors, Xs)
+        errors = fit_together(detectors, Xs)
     except Exception as error:  # raised again by each of the fits
         errors = [error] * len(detectors)
     return {

@@ -38,8 +38,8 @@ class BatchedGridSearchCV(GridSearchCV):
         given: ``"roc_auc"`` with labels of +1 and -1, ``label_free_scorer`` without
         any.
     n_jobs : int, default=None
-        Loops trained side by side, in threads: large groups are divided. None takes
-        as many as torch has threads.
+        Of joblib's workers to train in: large groups are divided among them. None
+        means 1, unless in a :func:`joblib.parallel_config`.
     refit, cv, verbose, pre_dispatch, error_score, return_train_score
         As in GridSearchCV. A candidate that diverges leaves the others alone.
 
