@@ -7,10 +7,11 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.callback import with_callbacks
 from sklearn.model_selection import train_test_split
-from sklearn.utils import _safe_indexing
+from sklearn.utils import _safe_indexing, gen_batches
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
@@ -69,10 +70,18 @@ class FitTask:
         """Train on all normal rows and score all rows."""
         return cls(X, y, strategy, None if y is None else np.flatnonzero(y == 1))
 
-    @property
-    def training_rows(self):
-        """Rows to train on; all are the array itself, not a copy."""
+    def training_rows(self, streams=False):
+        """Rows to train on; all are the array itself, and a large part no copy."""
+        if streams and self.training is not None and not self._fits():
+            from skdeepad._rows import RowSubset
+
+            return RowSubset(self.X, self.training)
         return self._rows(self.training)
+
+    def _fits(self):
+        """Whether a copy of the rows to train on may be held in memory."""
+        n_bytes = len(self.training) * self.X.shape[1] * self.X.itemsize
+        return n_bytes <= get_config()["working_memory"] * 2**20
 
     def scores(self, detector):
         """Scores for the threshold by a detector that can score, and their labels."""
@@ -96,14 +105,17 @@ def set_threshold(detector, strategy, scores, y):
         detector.calibration_scores_ = np.sort(normal_scores(scores, y))
 
 
-def round_scores(scores):
+def round_scores(scores, out=None):
     """Scores to 24 significant bits, out of reach of float64 rounding noise.
 
     A product's last bits depend on the shape of the batch, and a score (a training
     row's at the threshold above all) must not.
     """
-    mantissa, exponent = np.frexp(scores)
-    return np.ldexp(np.rint(np.ldexp(mantissa, 24)), exponent - 24)
+    out = np.empty(len(scores)) if out is None else out
+    for chunk in gen_batches(len(scores), 2**16):
+        mantissa, exponent = np.frexp(scores[chunk])
+        out[chunk] = np.ldexp(np.rint(np.ldexp(mantissa, 24)), exponent - 24)
+    return out
 
 
 def _is_calibrated(detector):
@@ -142,6 +154,9 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         super().__init_subclass__(**kwargs)
         insert_shared_docs(cls)
 
+    # Whether ``_fit`` takes rows that are read as they are asked for.
+    _streams: ClassVar[bool] = False
+
     # What a detector states.
 
     def _fit(self, X, task):
@@ -152,7 +167,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         raise NotImplementedError
 
     def _score_samples(self, X):
-        """Minus the anomaly score of validated rows, ``(n_samples,)`` float64."""
+        """Minus the anomaly score of validated rows, a new array ``(n_samples,)``."""
         raise NotImplementedError
 
     def _check_input(self, X):
@@ -191,28 +206,34 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             detector that was fitted stays as it was.
         """
         task = self._task(X, y)
-        self._fit(task.training_rows, task)
+        self._fit(task.training_rows(self._streams), task)
         self._set_threshold(task)
         return self
 
     def _set_threshold(self, task):
         task.set_threshold(self)
 
-    def _task(self, X, y):
-        """Validated rows and labels of a fit."""
+    def _task(self, X, y, continued=None):
+        """Validated rows and labels of a fit, which may go on from the fitted state."""
+        if continued is None:
+            continued = self._continues()
         strategy = make_threshold(self.threshold, self.contamination)
-        X = validate_data(
-            self, X, dtype=[np.float64, np.float32], reset=not self._continues()
-        )
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=not continued)
         y = self._labels(X, y, strategy)
         self._check_input(X)
-        if self._continues() and getattr(strategy, "calibration_size", None):
-            raise ValueError(
-                "With warm_start=True the rows that a conformal threshold holds out "
-                "may be ones that the networks were trained on before. Call "
-                "fit_threshold with rows that never were, or set warm_start=False."
-            )
+        if continued:
+            self._refuse_calibration(strategy)
         return FitTask.divide(X, y, strategy, getattr(self, "random_state", None))
+
+    def _refuse_calibration(self, strategy):
+        """Rows held out of one call must not be trained on in another."""
+        if getattr(strategy, "calibration_size", None):
+            raise ValueError(
+                "With warm_start=True, or in partial_fit, the rows that a conformal "
+                "threshold holds out may be ones that the networks were trained on "
+                "before. Set another threshold, and call fit_threshold(X, "
+                "threshold='conformal') with rows that never were."
+            )
 
     def fit_predict(self, X, y=None):
         """Fit, then label the same rows.
@@ -306,7 +327,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return self._rounded_scores(self._validate(X))
 
     def _rounded_scores(self, X):
-        return round_scores(self._score_samples(X))
+        scores = self._score_samples(X)
+        return round_scores(scores, out=scores)
 
     def decision_function(self, X):
         """Score above the threshold: ``score_samples(X) - offset_``.

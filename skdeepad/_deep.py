@@ -5,22 +5,34 @@ import warnings
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any, ClassVar
 
+import joblib
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import (
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+)
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._base import BaseDetector
+from skdeepad._base import BaseDetector, _all_or_nothing
+from skdeepad._checkpoint import Checkpoint
 from skdeepad._random import member_seeds
+from skdeepad.thresholds._make import make_threshold
 
 # Largest scaled value that is told from larger ones.
 FARTHEST = 1e100
+
+# Multiply-adds of a step and network from which bfloat16 pays (precision="auto").
+LARGE_WORK = 2e7
 
 # Networks that a search has trained together, for the fits that follow.
 TRAINED_BEFORE: ContextVar = ContextVar("trained_before", default=None)
@@ -67,6 +79,9 @@ class BaseDeepDetector(
     n_iter_no_change: int = 20
     n_estimators: int = 1
     warm_start: bool = False
+    checkpoint_dir: Any = None
+    precision: str = "float32"
+    distributed: bool = False
     device: str = "auto"
     random_state: Any = None
     verbose: int | bool = False
@@ -97,10 +112,15 @@ class BaseDeepDetector(
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
+        "checkpoint_dir": [str, PathLike, None],
+        "precision": [StrOptions({"auto", "float32", "bf16"})],
+        "distributed": ["boolean"],
         "device": [str],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    _streams: ClassVar[bool] = True
 
     # Parameters in which networks that train together may differ: those used before
     # the loop only, after it only, and in it, where the parameter becomes a tensor
@@ -109,7 +129,14 @@ class BaseDeepDetector(
         {"random_state", "n_estimators", "dropout"}
     )
     _used_after: ClassVar[frozenset] = frozenset(
-        {"max_epochs", "threshold", "contamination", "warm_start", "verbose"}
+        {
+            "max_epochs",
+            "threshold",
+            "contamination",
+            "warm_start",
+            "verbose",
+            "checkpoint_dir",
+        }
     )
     _used_within: ClassVar[dict] = {"learning_rate": 1, "weight_decay": 1}
 
@@ -147,40 +174,101 @@ class BaseDeepDetector(
 
     def _fit(self, X, task):
         trained = TRAINED_BEFORE.get()
-        if trained is not None and not self._continues() and trained.serve(self, X):
+        continued = self._continues()
+        if trained is not None and not continued and trained.serve(self, X):
             return
-        run = self._start(X)
+        checkpoint = self._checkpoint(X)
+        seeds = None if checkpoint is None else checkpoint.seeds
+        run = self._start(X, continued, seeds)
+        if checkpoint is not None:
+            checkpoint.seeds = run.seeds
         with _EpochReports(self, task, run) as reports:
-            history, n_epochs, unconverged = self._train(run, reports=reports)
+            history, n_epochs, unconverged = self._train(
+                run, reports=reports, checkpoint=checkpoint
+            )
         if unconverged:
             self._warn_unconverged(unconverged, self.n_estimators)
         run.finish(self, int(n_epochs.max()), history, run.network.state_dict())
+        # Only partial_fit goes on with an optimizer.
+        vars(self).pop("_optimizers", None)
+        if checkpoint is not None:
+            checkpoint.remove()
 
-    def _start(self, X):
+    @_all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X, y=None):
+        """Train for one pass over some rows, going on from where training stands.
+
+        For data that come in parts or are larger than memory: call it part by part,
+        and for several passes over all of them. The first part settles the scale (and
+        DASVDD's gamma), so that it should be a fair sample; each call is an epoch of
+        ``history_``, and the optimizer's state is kept from call to call.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), default=None
+            Labels as in :meth:`fit`.
+
+        Returns
+        -------
+        self : object
+            Its threshold is set with the rows of this call; :meth:`fit_threshold`
+            sets it with others.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`fit`; for ``early_stopping=True``, since a part has no rows to
+            spare; and for a conformal threshold, whose rows must not be trained on.
+        """
+        if self.early_stopping:
+            raise ValueError(
+                "partial_fit takes no early_stopping=True: it trains for one pass. "
+                "Set early_stopping=False, and stop calling it when scores of rows "
+                "that were held out get worse."
+            )
+        self._refuse_calibration(make_threshold(self.threshold, self.contamination))
+        continued = hasattr(self, "_state")
+        task = self._task(X, y, continued)
+        run = self._start(task.training_rows(streams=True), continued)
+        run.optimizers = getattr(self, "_optimizers", {})
+        history, _, _ = self._train(run, max_epochs=1)
+        run.finish(self, 1, history, run.network.state_dict())
+        self._optimizers = _to_arrays(run.optimizers)
+        self._set_threshold(task)
+        return self
+
+    def _start(self, X, continued=False, seeds=None):
         """Learn the scale, and make the networks that training begins with."""
         import torch
 
+        from skdeepad._processes import check_group, same_for_all
+        from skdeepad._rows import chunks, place
         from skdeepad._training import build, split_validation
 
         device = self._torch_device()
-        seeds = member_seeds(self.random_state, self.n_estimators)
+        if seeds is None:
+            seeds = member_seeds(self.random_state, self.n_estimators)
+        if self.distributed:
+            check_group()
+            seeds = same_for_all(seeds)
         self._noise_seed = int(seeds[0])
-        continued = self._continues()
         if continued:
             self._check_same_shapes()
             before, first_epoch = self.history_, self.n_iter_
             network = self._network(torch.float32, device)
         else:
             before, first_epoch = {}, 0
-            scaler = StandardScaler(
+            self.scaler_ = StandardScaler(
                 with_mean=self.standardize, with_std=self.standardize
             )
-            self.scaler_ = scaler.fit(X)
+            for chunk in chunks(X):
+                self.scaler_.partial_fit(X[chunk])
             network = build(partial(self._build_network, X.shape[1]), seeds).to(device)
-        x = torch.as_tensor(self._scale(X), dtype=torch.float32, device=device)
+        x = place(X, self._scale, device)
         self._before_training(network, x, continued)
-        rows = torch.arange(len(X), device="cpu").expand(self.n_estimators, -1)
-        held_out = None
+        rows = held_out = None
         if self.early_stopping:
             rows, held_out = split_validation(seeds, len(X), self._n_validation(X))
         self.device_ = str(device)
@@ -188,22 +276,57 @@ class BaseDeepDetector(
 
     def _train(self, run, **options):
         """Train the networks of a :class:`Run`; see ``skdeepad._training.train``."""
-        from skdeepad._training import train
+        from skdeepad._nn import set_dtype
+        from skdeepad._training import load_phases_state, phases_state, train
 
-        return train(
-            run.network,
-            self._phases(run.network),
-            run.x,
-            run.rows,
-            seeds=run.seeds,
-            max_epochs=self.max_epochs,
-            batch_size=int(self.batch_size),
-            first_epoch=run.first_epoch,
-            validation_rows=run.held_out,
-            validation_loss=partial(self._loss, run.network),
-            n_iter_no_change=self.n_iter_no_change,
-            **options,
-        )
+        set_dtype(run.network, self._product_dtype(run))
+        phases = self._phases(run.network)
+        if run.optimizers:
+            load_phases_state(phases, _to_tensors(run.optimizers))
+        options = {
+            "seeds": run.seeds,
+            "max_epochs": self.max_epochs,
+            "batch_size": int(self.batch_size),
+            "first_epoch": run.first_epoch,
+            "distributed": self.distributed,
+        } | options
+        if run.held_out is not None:
+            options["validation_rows"] = run.held_out
+            options["validation_loss"] = partial(self._loss, run.network)
+            options["n_iter_no_change"] = self.n_iter_no_change
+        outcome = train(run.network, phases, run.x, run.rows, **options)
+        run.optimizers = phases_state(phases)
+        return outcome
+
+    def _product_dtype(self, run):
+        """The type that products are taken in, or None for the weights' own."""
+        import torch
+
+        if self.precision == "auto":
+            work = run.network.work // run.network.members * int(self.batch_size)
+            low = work >= LARGE_WORK and _has_bf16(run.x.device)
+        else:
+            low = self.precision == "bf16"
+        return torch.bfloat16 if low else None
+
+    def _checkpoint(self, X):
+        """The file of this fit, or None."""
+        if self.checkpoint_dir is None:
+            return None
+        params = self.get_params(deep=False)
+        # Parameters that training does not depend on.
+        for name in self._used_after - {"max_epochs"}:
+            del params[name]
+        params["device"] = self._torch_device().type
+        if self.distributed:
+            raise ValueError(
+                "checkpoint_dir and distributed=True do not go together: every "
+                "process would write the file. Set checkpoint_dir=None."
+            )
+        before = self._state if self._continues() else None
+        name = type(self).__name__
+        digest = joblib.hash((name, params, X, before, version("skdeepad")))
+        return Checkpoint(self.checkpoint_dir, f"{name}-{digest}")
 
     def _warn_unconverged(self, unconverged, n_members):
         warnings.warn(
@@ -272,16 +395,16 @@ class BaseDeepDetector(
     # The fitted state: arrays, and the parameters that say how to read them.
 
     def _set_state(self, state):
-        self._state = {
-            name: value.detach().cpu().numpy().copy() for name, value in state.items()
-        }
+        self._state = _to_arrays(state)
         self._note_params()
 
     def _note_params(self):
         """Keep the parameters that the state is read with."""
         params = self.get_params(deep=False)
         # What a later fit alone reads need not be kept as it was.
-        for name in ("random_state", "threshold", "contamination", "device"):
+        for name in ("random_state", "threshold", "contamination"):
+            del params[name]
+        for name in ("device", "checkpoint_dir"):
             del params[name]
         self._fitted_params = copy.deepcopy(params)
         self._n_features_out = self.n_estimators * self._latent_size()
@@ -344,22 +467,24 @@ class BaseDeepDetector(
         network = self._network(torch.float64, device).eval()
         n_chunk = chunk_rows(network, itemsize=8)
         work = min(n_chunk, len(X)) * network.work
-        outputs = []
+        outputs = None
         with torch.inference_mode(), limit_threads(device, work):
             for chunk in gen_batches(len(X), n_chunk):
                 x = torch.as_tensor(self._scale(X[chunk]), device=device)
                 x = x.expand(network.members, -1, -1)
-                output = function(fitted, network, x, X[chunk])
-                outputs.append(output.cpu().numpy())
-        return np.concatenate(outputs)
+                output = function(fitted, network, x, X[chunk]).cpu().numpy()
+                if outputs is None:
+                    outputs = np.empty((len(X), *output.shape[1:]))
+                outputs[chunk] = output
+        return outputs
 
     # Using the fitted detector.
 
     def _score_samples(self, X):
         def score(fitted, network, x, X):
-            return fitted._anomaly_scores(network, x, X).mean(0)
+            return -fitted._anomaly_scores(network, x, X).mean(0)
 
-        return -self._map_rows(X, score)
+        return self._map_rows(X, score)
 
     def transform(self, X):
         """Latent codes.
@@ -428,6 +553,15 @@ class BaseDeepDetector(
         return hasattr(self, "_state")
 
 
+def _has_bf16(device):
+    """Whether a device has instructions for products of bfloat16."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported()
+
+
 @dataclass
 class Run:
     """What a detector brings to the training loop.
@@ -435,13 +569,15 @@ class Run:
     Attributes
     ----------
     network : Module
-    x : Tensor of shape (n, n_features)
-    rows, held_out : LongTensor of shape (members, n_rows)
-        Each member's rows of ``x`` to train on, and for early stopping or None.
+    x : Tensor or Streamed of shape (n, n_features)
+    rows, held_out : Tensor of shape (members, n_rows), or None
+        Each member's rows of ``x`` to train on (None: all), and for early stopping.
     seeds : ndarray of shape (members,)
     first_epoch : int
     before : dict
         The history of earlier fits.
+    optimizers : dict
+        Their state, before training and after.
     """
 
     network: Any
@@ -451,6 +587,7 @@ class Run:
     seeds: Any
     first_epoch: int = 0
     before: dict = field(default_factory=dict)
+    optimizers: dict = field(default_factory=dict)
 
     def finish(self, detector, n_epochs, history, state):
         """Give a detector what training leaves behind."""
@@ -458,6 +595,18 @@ class Run:
         means = {name: _member_means(losses) for name, losses in history.items()}
         detector.history_ = _append_history(self.before, means, self.first_epoch)
         detector._set_state(state)
+
+
+def _to_arrays(state):
+    """A dict of tensors as one of arrays, copied."""
+    return {name: value.detach().cpu().numpy().copy() for name, value in state.items()}
+
+
+def _to_tensors(state):
+    """And back, without a copy."""
+    import torch
+
+    return {name: torch.from_numpy(array) for name, array in state.items()}
 
 
 def _member_means(losses):

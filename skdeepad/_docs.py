@@ -48,6 +48,21 @@ warm_start : bool, default=False
     Continue from the fitted networks for ``max_epochs`` more epochs at the
     next ``fit``, in the scale first learned, with a new optimizer. The
     architecture and ``n_estimators`` must be those of the first fit.
+checkpoint_dir : str or path-like, default=None
+    Folder for the state of a long ``fit``, written after an epoch, ten
+    seconds apart at least. A fit that was interrupted goes on from there
+    when it is started again with the same parameters and rows, to the same
+    result as if it had not been. The file is removed when the fit ends.
+    Not used by ``partial_fit`` and ``BatchedGridSearchCV``.
+precision : {"float32", "bf16", "auto"}, default="float32"
+    Of the products in training; weights, sums over rows and scores are
+    precise in any case. "bf16" (bfloat16) is about twice as quick for large
+    networks where the processor has such instructions; "auto" takes it for
+    large networks where it has.
+distributed : bool, default=False
+    Train with all processes of ``torch.distributed``'s default group, which
+    call ``fit`` with the same rows: each takes its share of every batch,
+    and all end with the same networks.
 {threshold_parameters}
 device : str, default="auto"
     "cpu", "cuda", "cuda:1"; "auto" is CUDA when there is a device. May be

@@ -43,8 +43,12 @@ class Requests:
 
     def serve(self, detector, X):
         """Note a detector and its rows; equal rows are kept once."""
-        # One with callbacks of its own trains alone, where they can see it.
-        if not getattr(detector, "_skl_callbacks", None):
+        from skdeepad._rows import fits_in_memory
+
+        # One with callbacks of its own trains alone, where they can see it, and so do
+        # large tables.
+        alone = bool(getattr(detector, "_skl_callbacks", None))
+        if not alone and fits_in_memory(X.shape, detector._torch_device()):
             digest = joblib.hash(X)
             X = self._rows.setdefault(digest, X)
             self._wanted.setdefault(_key(detector, digest), (copy.copy(detector), X))
@@ -257,10 +261,15 @@ def _join(courses):
             n_rows += len(course.run.x)
     starts = [sections[course.section][0] for course in courses]
 
-    def joined(name):
-        parts = [getattr(run, name) for run in runs]
+    def joined(parts):
         return torch.cat([p + start for p, start in zip(parts, starts, strict=True)])
 
+    rows, held_out = [run.rows for run in runs], None
+    if rows[0] is None:
+        all_rows = torch.arange(len(runs[0].x), device="cpu")
+        rows = [all_rows.expand(len(run.seeds), -1) for run in runs]
+    else:
+        held_out = joined([run.held_out for run in runs])
     x = torch.cat([section for _, section in sections.values()])
     for run in runs:
         run.x = None  # joined above
@@ -268,8 +277,8 @@ def _join(courses):
     run = Run(
         merge(make_network, [run.network for run in runs]),
         x,
-        joined("rows"),
-        None if runs[0].held_out is None else joined("held_out"),
+        joined(rows),
+        held_out,
         np.concatenate([run.seeds for run in runs]),
     )
     ends = np.cumsum([len(run.seeds) for run in runs]).tolist()

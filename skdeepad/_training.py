@@ -5,8 +5,10 @@ from functools import partial
 from itertools import count, groupby
 from threading import Lock, local
 
+import numpy as np
 import torch
 
+from skdeepad import _processes
 from skdeepad._random import (
     INITIALIZE,
     LAYER,
@@ -14,6 +16,7 @@ from skdeepad._random import (
     SPLIT,
     make_generators,
 )
+from skdeepad._rows import gather
 
 # Bytes of training rows gathered at once: many small steps, one indexing call.
 GATHER_BYTES = 2**20
@@ -88,14 +91,30 @@ class GradientPhase:
         self._loss, self._objective = loss, objective
         self._add_gradients = add_gradients or self._add_by_autograd
         self.share = share
+        self.distributed = False
         self._parameters = list(parameters)
         flat = FlatParameters(self._parameters)
         self._gradients = flat.gradients
         self._optimizer = optimizer(flat)
 
+    def state_dict(self):
+        """The optimizer's state, a dict of tensors."""
+        return self._optimizer.state_dict()
+
+    def load_state_dict(self, state):
+        """Go on as the optimizer that the state is of."""
+        self._optimizer.load_state_dict(state)
+
     def step(self, x):
         self._gradients.zero_()
-        parts = self._add_gradients(x)
+        if self.distributed:
+            rows, weight = _processes.share_of(x.shape[1])
+            parts = self._add_gradients(x[:, rows])
+            parts = {name: loss.detach() for name, loss in parts.items()}
+            for tensor in (self._gradients, *parts.values()):
+                _processes.add_up(tensor.mul_(weight))
+        else:
+            parts = self._add_gradients(x)
         self._optimizer.step()
         return parts
 
@@ -183,7 +202,7 @@ class Adam:
     def __init__(self, flat, lr, weight_decay):
         self._mean, self._square = torch.zeros(2, len(flat.values)).to(flat.values)
         self._steps = torch.zeros((), dtype=torch.float32, device=flat.values.device)
-        self._until_flush = FLUSH_STEPS
+        self._n_steps = 0
         self._calls = []
         tensors = flat.values, flat.gradients, self._mean, self._square
         for values, members in _runs(flat.members, lr, weight_decay):
@@ -191,10 +210,19 @@ class Adam:
             steps = [self._steps] * len(parts[0])
             self._calls.append((*values, (*parts, [], steps)))
 
+    def state_dict(self):
+        """Moments and the number of steps."""
+        return {"mean": self._mean, "square": self._square, "steps": self._steps}
+
+    def load_state_dict(self, state):
+        """Take over moments and the number of steps."""
+        for name, tensor in self.state_dict().items():
+            tensor.copy_(state[name])
+        self._n_steps = int(self._steps)
+
     def step(self):
-        self._until_flush -= 1
-        if not self._until_flush:
-            self._until_flush = FLUSH_STEPS
+        self._n_steps += 1
+        if self._n_steps % FLUSH_STEPS == 0:
             for moment in (self._mean, self._square):
                 moment.masked_fill_(moment.abs() < TINY, 0.0)
         self._steps.add_(1)
@@ -237,6 +265,15 @@ class AdaGrad:
         self._sum = torch.zeros_like(flat.values)
         self._steps = 0
 
+    def state_dict(self):
+        """Sum of squared gradients and the number of steps."""
+        return {"sum": self._sum, "steps": torch.tensor(self._steps, device="cpu")}
+
+    def load_state_dict(self, state):
+        """Take over the sum of squared gradients and the number of steps."""
+        self._sum.copy_(state["sum"])
+        self._steps = int(state["steps"])
+
     def step(self):
         gradients = self._gradients
         self._sum.addcmul_(gradients, gradients)
@@ -248,14 +285,18 @@ class AdaGrad:
 
 def split_validation(seeds, n_rows, n_validation):
     """Each member's own rows to train on and to hold out, ``(k, n)`` each."""
-    rows = _permutations(make_generators(seeds, "cpu", SPLIT), n_rows)
+    rows = _permutations(seeds, n_rows, SPLIT)
     return rows[:, n_validation:], rows[:, :n_validation]
 
 
-def _permutations(generators, n):
-    return torch.stack(
-        [torch.randperm(n, generator=g, device="cpu") for g in generators]
-    )
+def _permutations(seeds, n, *purpose):
+    """A permutation of n rows a member, ``(k, n)``."""
+    distinct, which = np.unique(seeds, return_inverse=True)
+    permutations = torch.empty(len(distinct), n, dtype=torch.int32, device="cpu")
+    generators = make_generators(distinct, "cpu", *purpose)
+    for permutation, generator in zip(permutations, generators, strict=True):
+        torch.randperm(n, generator=generator, out=permutation)
+    return permutations if len(distinct) == 1 == len(which) else permutations[which]
 
 
 def train(
@@ -273,6 +314,8 @@ def train(
     n_iter_no_change=None,
     reports=None,
     diverged=None,
+    checkpoint=None,
+    distributed=False,
 ):
     """Train all members of a network on rows that are already on its device.
 
@@ -284,14 +327,15 @@ def train(
     phases : list
         Run in turn on every batch: objects with ``step(x) -> dict`` of ``(k,)``
         losses, and ``share`` (see :class:`GradientPhase`).
-    X : Tensor of shape (n, features)
-    rows : LongTensor of shape (k, n_train)
-        Each member's training rows.
+    X : Tensor or Streamed of shape (n, features)
+    rows : Tensor of shape (k, n_train) or None
+        Each member's training rows; None takes all.
     seeds : ndarray of shape (k,)
+        An epoch's random numbers depend on a member's seed and on the epoch alone.
     max_epochs, batch_size : int
     first_epoch : int, default=0
         Epochs already trained (warm start): continues with new random numbers.
-    validation_rows : LongTensor of shape (k, n_validation), default=None
+    validation_rows : Tensor of shape (k, n_validation), default=None
         Turns on early stopping.
     validation_loss : callable, default=None
         As the loss of a phase; only ``"loss"`` is used.
@@ -304,6 +348,10 @@ def train(
     diverged : dict, default=None
         Where given, a member whose loss is not finite is noted here, as what
         :func:`diverged_message` takes after it, and the others go on.
+    checkpoint : Checkpoint, default=None
+        Where to go on from, and to write to after each epoch.
+    distributed : bool, default=False
+        Whether other processes train the same networks on shares of each batch.
 
     Returns
     -------
@@ -319,59 +367,148 @@ def train(
     ValueError
         When a loss is not finite and ``diverged`` is None.
     """
-    device = X.device
-    prepare(network, seeds, first_epoch)
-    shuffle = make_generators(seeds, "cpu", SHUFFLE, first_epoch)
-    early = None
+    progress = _Progress(network, phases, first_epoch, n_iter_no_change)
     if validation_rows is not None:
-        validation_rows = validation_rows.to(device)
         validate = partial(_evaluate, network, validation_loss, X, validation_rows)
-        early = _EarlyStopping(network, n_iter_no_change)
-    active = torch.ones(len(rows), dtype=torch.bool, device="cpu")
-    n_epochs = torch.zeros(len(rows), dtype=torch.long, device="cpu")
-    history, stop = {}, False
-    with limit_threads(device, 3 * batch_size * network.work), torch.enable_grad():
-        if early is not None and first_epoch:
+    last_epoch, stop = first_epoch + max_epochs, False
+    prepare(network)
+    own = (_processes.rank(),) if distributed else ()
+    for phase in phases:
+        phase.distributed = distributed
+    with limit_threads(X.device, 3 * batch_size * network.work), torch.enable_grad():
+        if checkpoint is not None and (state := checkpoint.load()):
+            progress.load_state_dict(state)
+        elif progress.early is not None and first_epoch:
             # A warm start keeps the weights it found, unless it finds better ones.
-            early.update(validate().cpu())
-        for epoch in range(first_epoch, first_epoch + max_epochs):
+            progress.early.update(validate().cpu())
+        while progress.active.any() and progress.epoch < last_epoch and not stop:
+            epoch = progress.epoch
             if reports is not None:
                 reports.epoch_begin()
-            order = rows.gather(1, _permutations(shuffle, rows.shape[1]))
-            losses = _run_epoch(network, phases, X, order.to(device), batch_size)
-            if early is not None:
+            n_train = len(X) if rows is None else rows.shape[1]
+            seed_layers(network, seeds, (epoch, *own), -(-n_train // batch_size))
+            order = _permutations(seeds, n_train, SHUFFLE, epoch)
+            if rows is not None:
+                order = rows.gather(1, order.long())
+            losses = _run_epoch(network, phases, X, order, batch_size)
+            if distributed:
+                _processes.average(network)
+            if progress.early is not None:
                 losses["validation_loss"] = validate()
             losses = {name: loss.cpu() for name, loss in losses.items()}
-            for member, *what in _not_finite(losses, active):
+            for member, *what in _not_finite(losses, progress.active):
                 if diverged is None:
                     raise ValueError(diverged_message(member, *what, epoch))
                 diverged[member] = *what, epoch
-                active[member] = False
-            n_epochs += active
-            for name, loss in losses.items():
-                history.setdefault(name, []).append(loss.where(active, torch.nan))
-            state = network.state_dict()
-            if early is not None:
-                active &= early.update(losses["validation_loss"])
-                state = early.best
-            stop = reports is not None and reports.epoch_end(epoch, history, state)
-            if stop or not active.any():
-                break
-    if early is not None:
-        network.load_state_dict(early.best)
-    unconverged = 0 if early is None or stop else int(active.sum())
-    return history, n_epochs.numpy(), unconverged
+                progress.active[member] = False
+            state = progress.end_epoch(losses)
+            if reports is not None:
+                stop = reports.epoch_end(epoch, progress.history, state)
+            if checkpoint is not None:
+                checkpoint.save(progress)
+    unconverged = 0
+    if progress.early is not None:
+        network.load_state_dict(progress.early.best)
+        unconverged = 0 if stop else int(progress.active.sum())
+    return progress.history, progress.n_epochs.numpy(), unconverged
 
 
-def prepare(network, seeds, first_epoch=0):
-    """Get the layers ready for steps, with new random numbers for each start."""
+class _Progress:
+    """How far training is: all that the next epoch depends on, but for the data.
+
+    Attributes
+    ----------
+    epoch : int
+        The next one's number.
+    history, n_epochs
+        See :func:`train`.
+    active : BoolTensor of shape (k,)
+        Members that still train.
+    early : _EarlyStopping or None
+    """
+
+    def __init__(self, network, phases, first_epoch, n_iter_no_change):
+        self._network, self._phases = network, phases
+        self.epoch, self.history = first_epoch, {}
+        self.active = torch.ones(network.members, dtype=torch.bool, device="cpu")
+        self.n_epochs = torch.zeros(network.members, dtype=torch.long, device="cpu")
+        self.early = None
+        if n_iter_no_change is not None:
+            self.early = _EarlyStopping(network, n_iter_no_change)
+
+    def end_epoch(self, losses):
+        """Count an epoch; the tensors that would be kept if it were the last."""
+        self.epoch += 1
+        self.n_epochs += self.active
+        for name, loss in losses.items():
+            self.history.setdefault(name, []).append(loss.where(self.active, torch.nan))
+        if self.early is None:
+            return self._network.state_dict()
+        self.active &= self.early.update(losses["validation_loss"])
+        return self.early.best
+
+    def state_dict(self):
+        """Everything, as a dict of tensors."""
+        state = {"active": self.active, "n_epochs": self.n_epochs}
+        state["epoch"] = torch.tensor(self.epoch, device="cpu")
+        state |= _named("network", self._network.state_dict())
+        state |= _named("phases", phases_state(self._phases))
+        state |= _named("history", {k: torch.stack(v) for k, v in self.history.items()})
+        if self.early is not None:
+            state |= _named("early", self.early.state_dict())
+        return state
+
+    def load_state_dict(self, state):
+        """Take over everything."""
+        self.epoch = int(state["epoch"])
+        self.active, self.n_epochs = state["active"], state["n_epochs"]
+        self._network.load_state_dict(_part(state, "network"))
+        load_phases_state(self._phases, _part(state, "phases"))
+        history = _part(state, "history")
+        self.history = {k: list(losses.unbind()) for k, losses in history.items()}
+        if self.early is not None:
+            self.early.load_state_dict(_part(state, "early"))
+
+
+def phases_state(phases):
+    """The optimizers' state, one dict of tensors."""
+    state = {}
+    for i, phase in enumerate(phases):
+        if hasattr(phase, "state_dict"):
+            state |= _named(str(i), phase.state_dict())
+    return state
+
+
+def load_phases_state(phases, state):
+    """Take over the optimizers' state."""
+    for i, phase in enumerate(phases):
+        if hasattr(phase, "load_state_dict"):
+            phase.load_state_dict(_part(state, str(i)))
+
+
+def _named(prefix, state):
+    return {f"{prefix}/{name}": value for name, value in state.items()}
+
+
+def _part(state, prefix):
+    start = f"{prefix}/"
+    return {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
+
+
+def prepare(network):
+    """Let the layers note where their parameters are."""
+    for layer in network.modules():
+        if hasattr(layer, "bind"):
+            layer.bind()
+
+
+def seed_layers(network, seeds, purpose, n_steps):
+    """Start the layers' random numbers for a purpose, and for so many steps."""
     device = next(network.parameters()).device
     for site, layer in zip(count(LAYER), network.modules(), strict=False):
         if hasattr(layer, "seed"):
-            purpose = device, site, first_epoch
-            layer.seed(seeds, lambda seeds, p=purpose: make_generators(seeds, *p))
-        if hasattr(layer, "bind"):
-            layer.bind()
+            place = device, site, *purpose
+            layer.seed(seeds, lambda s, p=place: make_generators(s, *p), n_steps)
 
 
 def _run_epoch(network, phases, X, order, batch_size):
@@ -384,7 +521,7 @@ def _run_epoch(network, phases, X, order, batch_size):
             if not part.shape[1]:
                 continue
             for name, loss in phase.step(part).items():
-                total = totals.setdefault(name, X.new_zeros(len(order)))
+                total = totals.setdefault(name, torch.zeros_like(loss))
                 total.add_(loss.detach(), alpha=part.shape[1])
                 counts[name] = counts.get(name, 0) + part.shape[1]
     return {name: total / counts[name] for name, total in totals.items()}
@@ -395,17 +532,17 @@ def _gather(X, order, batch_size):
 
     They are gathered many steps at once, into memory that is kept.
     """
-    step_bytes = len(order) * batch_size * X[0].numel() * X.element_size()
+    step_bytes = 4 * len(order) * batch_size * X.shape[1]
     n_rows = min(max(1, GATHER_BYTES // step_bytes) * batch_size, order.shape[1])
-    memory = X.new_empty(len(order) * n_rows, X.shape[1])
-    for rows in order.split(n_rows, dim=1):
+    shape = len(order) * n_rows, X.shape[1]
+    memory = torch.empty(shape, dtype=torch.float32, device=X.device)
+    for rows in order.to(X.device).split(n_rows, dim=1):
         gathered = memory[: rows.numel()]
-        # index_select copies whole rows, several times quicker than X[rows].
-        torch.index_select(X, 0, rows.flatten(), out=gathered)
+        gather(X, rows.flatten(), gathered)
         yield from gathered.view(*rows.shape, -1).split(batch_size, dim=1)
 
 
-def chunk_rows(network, itemsize):
+def chunk_rows(network, itemsize=4):
     """Rows of a pass without gradients, so that its widest place stays small."""
     return max(1, CHUNK_BYTES // (network.members * network.width * itemsize))
 
@@ -414,8 +551,8 @@ def chunk_rows(network, itemsize):
 def _evaluate(network, loss, X, rows):
     """Mean loss ``(k,)`` over each member's rows, without noise."""
     network.eval()
-    total = X.new_zeros(len(rows))
-    for x in _gather(X, rows, chunk_rows(network, X.element_size())):
+    total = torch.zeros(len(rows), dtype=torch.float32, device=X.device)
+    for x in _gather(X, rows, chunk_rows(network)):
         total.add_(loss(x)["loss"], alpha=x.shape[1])
     return total / rows.shape[1]
 
@@ -425,7 +562,7 @@ def mean_over_rows(network, function, X):
     """Mean over all rows of ``function``: ``(k, n, ...)`` rows to ``(k, ...)``."""
     network.eval()
     total = 0
-    for x in X.split(chunk_rows(network, X.element_size())):
+    for x in X.split(chunk_rows(network)):
         total = total + function(x.expand(network.members, -1, -1)).sum(1)
     return total / len(X)
 
@@ -456,6 +593,17 @@ class _EarlyStopping:
         self._patience = patience
         self._loss = torch.full((network.members,), torch.inf, device="cpu")
         self._waited = torch.zeros(network.members, dtype=torch.long, device="cpu")
+
+    def state_dict(self):
+        """Best weights and losses, and how long ago they were."""
+        own = {"loss": self._loss, "waited": self._waited}
+        return own | _named("best", self.best)
+
+    def load_state_dict(self, state):
+        """Take over what :meth:`state_dict` gave."""
+        self._loss, self._waited = state["loss"], state["waited"]
+        for name, value in _part(state, "best").items():
+            self.best[name].copy_(value)
 
     def update(self, loss):
         """Record a validation loss ``(k,)``; return which members go on."""

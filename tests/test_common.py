@@ -378,6 +378,7 @@ EFFECTS = {
     ),
     "n_estimators": (3, {}),
     "random_state": (1, {}),
+    "precision": ("bf16", {}),
     "gamma": (3.0, {}),
     "n_gamma_init": (3, {}),
     "kappa": (0.5, {}),
@@ -401,6 +402,8 @@ ELSEWHERE = {
     "threshold",
     "verbose",
     "warm_start",
+    "checkpoint_dir",
+    "distributed",
 }
 
 

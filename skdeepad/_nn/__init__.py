@@ -1,6 +1,6 @@
 """Networks that hold several members at once; importing this imports torch."""
 
 from skdeepad._nn._autoencoder import Autoencoder
-from skdeepad._nn._layers import Center, GaussianNoise
+from skdeepad._nn._layers import Center, GaussianNoise, set_dtype
 
-__all__ = ["Autoencoder", "Center", "GaussianNoise"]
+__all__ = ["Autoencoder", "Center", "GaussianNoise", "set_dtype"]

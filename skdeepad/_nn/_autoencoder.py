@@ -85,11 +85,11 @@ class Autoencoder(nn.Module):
 
     def encode(self, x):
         """``(k, n, n_features)`` to codes ``(k, n, code_size)``."""
-        return self.encoder(x)
+        return self.encoder(x).to(x.dtype)
 
     def decode(self, z):
         """``(k, n, latent_dim)`` to reconstructions ``(k, n, n_features)``."""
-        return self.decoder(z)
+        return self.decoder(z).to(z.dtype)
 
     def mean_squared_error(self, x, target):
         """Mean over rows and features, ``(k,)``, of the reconstruction's error."""

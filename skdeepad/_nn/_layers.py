@@ -38,7 +38,31 @@ class Initialized(nn.Module):
                 member.uniform_(-bound, bound, generator=generator)
 
 
-class Linear(Initialized):
+class Product(Initialized):
+    """A layer whose products are taken in ``dtype`` where that is given.
+
+    Its parameters stay as they are, and so do other layers, which take what comes.
+    """
+
+    dtype = None
+
+    def cast(self, *tensors):
+        """Tensors as the product takes them; None stays None."""
+        if self.dtype is None:
+            return tensors
+        return [
+            tensor if tensor is None else tensor.to(self.dtype) for tensor in tensors
+        ]
+
+
+def set_dtype(network, dtype):
+    """Take the products of all layers in a type; None takes the parameters' own."""
+    for layer in network.modules():
+        if isinstance(layer, Product):
+            layer.dtype = dtype
+
+
+class Linear(Product):
     """``(k, batch, in_features)`` to ``(k, batch, out_features)``.
 
     Shape
@@ -56,9 +80,8 @@ class Linear(Initialized):
         )
 
     def forward(self, x):
-        if self.bias is None:
-            return torch.bmm(x, self.weight)
-        return torch.baddbmm(self.bias, x, self.weight)
+        x, weight, bias = self.cast(x, self.weight, self.bias)
+        return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
 
     def bind(self):
         """Note the tensors of a step, which a module is slow to look up."""
@@ -68,18 +91,23 @@ class Linear(Initialized):
 
     def record(self, x):
         weight, bias, _, _ = self.bound
+        like = x
+        if self.dtype is not None:
+            x, weight, bias = self.cast(x, weight, bias)
         y = torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
-        return y, (x,)
+        return y, (x, weight, like)
 
     def backward(self, gradient, saved, wanted):
-        weight, bias, weight_gradient, bias_gradient = self.bound
-        if weight_gradient.is_contiguous():
-            weight_gradient.baddbmm_(saved[0].mT, gradient)
-        else:  # padded, for which baddbmm_ would take one member at a time
-            weight_gradient.add_(torch.bmm(saved[0].mT, gradient))
+        x, weight, like = saved
+        _, bias, weight_gradient, bias_gradient = self.bound
         if bias is not None:
-            bias_gradient.add_(gradient.sum(1, keepdim=True))
-        return torch.bmm(gradient, weight.mT) if wanted else None
+            bias_gradient.add_(gradient.sum(1, keepdim=True, dtype=bias.dtype))
+        gradient = gradient.to(weight.dtype)
+        if weight_gradient.is_contiguous() and self.dtype is None:
+            weight_gradient.baddbmm_(x.mT, gradient)
+        else:  # padded, for which baddbmm_ would take one member at a time
+            weight_gradient.add_(torch.bmm(x.mT, gradient))
+        return torch.bmm(gradient, weight.mT).to(like.dtype) if wanted else None
 
 
 def gradient_of(parameter):
@@ -101,7 +129,7 @@ def from_channels(x, members):
     return x.unflatten(1, (members, -1)).transpose(0, 1)
 
 
-class Conv2d(Initialized):
+class Conv2d(Product):
     """3 x 3 convolution, stride 2, padding 1: halves height and width, rounding up.
 
     Shape
@@ -120,10 +148,11 @@ class Conv2d(Initialized):
 
     def forward(self, x):
         members = len(self.weight)
+        x, weight, bias = self.cast(x, self.weight, self.bias)
         y = F.conv2d(
             to_channels(x),
-            self.weight.flatten(0, 1),
-            None if self.bias is None else self.bias.flatten(),
+            weight.flatten(0, 1),
+            None if bias is None else bias.flatten(),
             stride=2,
             padding=1,
             groups=members,
@@ -131,7 +160,7 @@ class Conv2d(Initialized):
         return from_channels(y, members)
 
 
-class ConvTranspose2d(Initialized):
+class ConvTranspose2d(Product):
     """3 x 3 transposed convolution, stride 2, onto an image of a given size.
 
     ``output_size`` is the height and width that a :class:`Conv2d` halved; its
@@ -155,10 +184,11 @@ class ConvTranspose2d(Initialized):
 
     def forward(self, x):
         members = len(self.weight)
+        x, weight, bias = self.cast(x, self.weight, self.bias)
         y = F.conv_transpose2d(
             to_channels(x),
-            self.weight.flatten(0, 1),
-            None if self.bias is None else self.bias.flatten(),
+            weight.flatten(0, 1),
+            None if bias is None else bias.flatten(),
             stride=2,
             padding=1,
             output_padding=self.output_padding,
@@ -197,7 +227,7 @@ class BatchNorm(nn.Module):
 
     def forward(self, x):
         tensors = self.weight, self.bias, self.running_mean, self.running_var
-        flat = to_channels(x)
+        flat = to_channels(x).to(self.weight.dtype)
         y, _, _ = torch.native_batch_norm(
             flat,
             *(tensor.reshape(-1) for tensor in tensors),
@@ -218,6 +248,7 @@ class BatchNorm(nn.Module):
     def record(self, x):
         weight, bias, running_mean, running_var, _, _ = self.bound
         n_rows = x.shape[1]
+        like, x = x, x.to(weight.dtype)
         if self.training and n_rows > 1:
             mean = x.mean(1, keepdim=True)
             z = x - mean
@@ -229,10 +260,11 @@ class BatchNorm(nn.Module):
             z = x - running_mean
             inverse_std = (running_var + self.eps).rsqrt_()
         z.mul_(inverse_std)
-        return torch.addcmul(bias, z, weight), (z, inverse_std)
+        return torch.addcmul(bias, z, weight), (z, inverse_std, like)
 
     def backward(self, gradient, saved, wanted):
-        z, inverse_std = saved
+        z, inverse_std, like = saved
+        gradient = gradient.to(z.dtype)
         weight, _, _, _, weight_gradient, bias_gradient = self.bound
         n_rows = z.shape[1]
         by_weight = (gradient * z).sum(1, keepdim=True)
@@ -243,7 +275,7 @@ class BatchNorm(nn.Module):
             # The batch's mean and variance moved with each of its rows.
             gradient = torch.addcmul(gradient, z, by_weight, value=-1 / n_rows)
             gradient.sub_(by_bias, alpha=1 / n_rows)
-        return gradient * (weight * inverse_std)
+        return (gradient * (weight * inverse_std)).to(like.dtype)
 
 
 class Activation(nn.Module):
@@ -324,6 +356,8 @@ class Stochastic(nn.Module):
     members with one seed (candidates of a search) are therefore drawn once.
     """
 
+    _block = None
+
     def settings(self, members):
         """What a member's numbers depend on besides its seed, a list."""
         return [None] * members
@@ -332,7 +366,7 @@ class Stochastic(nn.Module):
         """Fill a block of random numbers in place."""
         raise NotImplementedError
 
-    def seed(self, seeds, make_generators):
+    def seed(self, seeds, make_generators, n_steps):
         """Draw for members of these seeds, from the next step on.
 
         Parameters
@@ -340,6 +374,8 @@ class Stochastic(nn.Module):
         seeds : sequence of int, length k
         make_generators : callable
             Maps seeds to generators.
+        n_steps : int
+            Steps to come, for which more need not be drawn ahead.
         """
         members = list(zip(seeds, self.settings(len(seeds)), strict=True))
         streams = list(dict.fromkeys(members))
@@ -348,7 +384,7 @@ class Stochastic(nn.Module):
         # One stream for all broadcasts, and one for each needs no copies.
         shared = 1 < len(streams) < len(members)
         self._which = [streams.index(m) for m in members] if shared else None
-        self._block, self._ahead = None, []
+        self._n_steps, self._ahead = n_steps, []
 
     def noise_like(self, x):
         """Numbers for ``x``, ``(k, batch, ...)``, for one step.
@@ -356,18 +392,19 @@ class Stochastic(nn.Module):
         ``(1, batch, ...)`` where all members have the same. Overwritten later.
         """
         rows = x.shape[1]
-        if not self._ahead or rows > self._block.shape[2]:
+        if not self._ahead or rows > self._ahead[-1].shape[1]:
             self._draw_ahead(x)
         noise = self._ahead.pop()[:, :rows]
         return noise if self._which is None else noise.index_select(0, self._which)
 
     def _draw_ahead(self, x):
-        if self._block is None or x.shape[1] > self._block.shape[2]:
+        n_steps = min(self._n_steps, max(1, NOISE_BLOCK // prod(x.shape[1:])))
+        shape = len(self._streams), n_steps, *x.shape[1:]
+        if self._block is None or self._block.shape != shape:
             # Kept and filled again: new memory costs more than the numbers.
-            steps = max(1, NOISE_BLOCK // prod(x.shape[1:]))
-            self._block = x.new_empty(len(self._streams), steps, *x.shape[1:])
-            if self._which is not None:
-                self._which = torch.as_tensor(self._which, device=x.device)
+            self._block = x.new_empty(shape)
+        if self._which is not None:
+            self._which = torch.as_tensor(self._which, device=x.device)
         for block, stream in zip(self._block, self._streams, strict=True):
             self.draw(block, *stream)
         self._ahead = list(self._block.unbind(1))

@@ -209,7 +209,7 @@ def _score(estimator, X):
         scores = estimator.score_samples(X)
     else:
         scores = estimator.decision_function(X)
-    scores = np.asarray(scores, dtype=np.float64)
+    scores = np.array(scores, dtype=np.float64)
     if scores.shape != (_num_samples(X),):
         raise ValueError(
             f"{type(estimator).__name__} gave scores of shape {scores.shape} for "

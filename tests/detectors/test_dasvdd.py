@@ -152,7 +152,7 @@ def test_center_phase_leaves_the_networks_alone(center):
     detector = make(DASVDD, center=center, batch_norm=True, dropout=0.5, gamma=1.0)
     network = build(lambda members: detector._build_network(6, members), [0, 1])
     phase = detector._phases(network)[1]
-    prepare(network, [0, 1])
+    prepare(network)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     phase.step(torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0)))
     for name, value in network.state_dict().items():

@@ -66,7 +66,7 @@ def test_block_order_is_layer_norm_activation_dropout():
 def test_gradients_of_the_error_are_autograds(options):
     net = network(hidden_layer_sizes=(8,), latent_dim=2, **options)
     initialize(net, [torch.Generator().manual_seed(i) for i in range(2)])
-    prepare(net, [0, 1])
+    prepare(net)
     x, target = torch.randn(2, 2, 5, 9, generator=torch.Generator().manual_seed(2))
     # Layer by layer, without the layers' own backward passes.
     output = x

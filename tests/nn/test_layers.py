@@ -93,7 +93,7 @@ def seeded(seeds):
 
 def test_dropout_drops_its_share_and_keeps_the_mean():
     layer = layers.Dropout(2, 0.25, "tanh")
-    layer.seed([0, 1], seeded)
+    layer.seed([0, 1], seeded, 100)
     x = torch.ones(2, 100, 200)
     y = layer(x)
     assert (y == 0).float().mean().item() == pytest.approx(0.25, abs=0.01)
@@ -107,7 +107,7 @@ def test_noise_is_a_members_own():
     draws = []
     for members in (2, 5):
         layer = layers.GaussianNoise()
-        layer.seed(range(members), seeded)
+        layer.seed(range(members), seeded, 100)
         steps = [layer.noise_like(torch.zeros(members, rows, 3)) for rows in (9, 4, 9)]
         draws.append([step[:2] for step in steps])
     for few, many in zip(*draws, strict=True):
@@ -121,19 +121,19 @@ def test_noise_is_a_members_own():
 def test_members_of_one_seed_have_its_numbers_whatever_their_dropout(seeds, p):
     layer = layers.Dropout(3, 0, "tanh")
     layer.p = p
-    layer.seed(seeds, seeded)
+    layer.seed(seeds, seeded, 100)
     x = torch.ones(3, 20, 30)
     together = [layer(x) for _ in range(200)]
     for member in range(3):
         alone = layers.Dropout(1, p[member], "tanh")
-        alone.seed(seeds[member : member + 1], seeded)
+        alone.seed(seeds[member : member + 1], seeded, 100)
         for step in together:
             assert torch.equal(alone(x[:1])[0], step[member])
 
 
 def test_noise_is_standard_normal_and_only_in_training():
     layer = layers.GaussianNoise()
-    layer.seed([0], seeded)
+    layer.seed([0], seeded, 100)
     mean = torch.full((1, 300, 300), 2.0)
     y = layer(mean, 0.5)
     assert y.mean().item() == pytest.approx(2, abs=0.01)
@@ -162,7 +162,7 @@ def test_own_backward_pass_is_autograds(name, training, members):
     results = []
     for by_autograd in (False, True):
         stack[1].initialize(None)
-        stack[3].seed(range(members), seeded)
+        stack[3].seed(range(members), seeded, 100)
         stack.train(training)
         stack.zero_grad(set_to_none=False)
         for layer in stack:

@@ -1,0 +1,80 @@
+"""Files from which an interrupted fit goes on."""
+
+import os
+import warnings
+from pathlib import Path
+from time import monotonic
+from zipfile import BadZipFile
+
+import numpy as np
+
+# Seconds between writes: short epochs are quicker trained again than written.
+INTERVAL = 10.0
+
+
+class Checkpoint:
+    """The file of one fit, written after an epoch and removed when the fit has ended.
+
+    Parameters
+    ----------
+    folder : path-like
+        Made where it is missing.
+    name : str
+        Says which fit it is: what is fitted, its parameters and rows.
+    """
+
+    def __init__(self, folder, name):
+        self.path = Path(folder) / f"{name}.npz"
+        self.seeds = None
+        self._written = monotonic()
+        self._state = self._read()
+        if self._state is not None:
+            self.seeds = self._state.pop("seeds")
+
+    def load(self):
+        """The state to go on from, a dict of tensors; None where there is none."""
+        import torch
+
+        if self._state is None:
+            return None
+        return {name: torch.from_numpy(array) for name, array in self._state.items()}
+
+    def save(self, progress):
+        """Write the state of an object with ``state_dict()``, unless it is too soon."""
+        if monotonic() - self._written < INTERVAL:
+            return
+        state = {k: v.detach().cpu().numpy() for k, v in progress.state_dict().items()}
+        # Another process may train the same: each writes a file of its own.
+        part = self.path.with_name(f"{self.path.stem}.{os.getpid()}.part")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(part, "wb") as file:
+                np.savez(file, seeds=self.seeds, **state)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, self.path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            warnings.warn(
+                f"The checkpoint could not be written ({error}); training goes on, and "
+                "the one before it, if any, is kept.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        self._written = monotonic()
+
+    def remove(self):
+        """The fit has ended."""
+        self.path.unlink(missing_ok=True)
+
+    def _read(self):
+        if not self.path.exists():
+            return None
+        try:
+            with open(self.path, "rb") as file, np.load(file) as arrays:
+                return dict(arrays)
+        except (OSError, ValueError, BadZipFile) as error:
+            raise ValueError(
+                f"{self.path} is no checkpoint that can be read ({error}). Delete it "
+                "to train from the start."
+            ) from error

@@ -1,0 +1,116 @@
+"""Where the rows of a fit are: on the network's device, or still in the user's array.
+
+Importing this imports torch.
+"""
+
+import numpy as np
+import torch
+from sklearn import get_config
+from sklearn.utils import gen_batches
+
+# Bytes of rows that are scaled at once, in float64.
+SCALE_BYTES = 2**25
+
+
+def fits_in_memory(shape, device):
+    """Whether a float32 copy of an array may be held on a device.
+
+    On the CPU up to scikit-learn's ``working_memory`` (in MiB), on a GPU up to half of
+    the memory that is free.
+    """
+    n_bytes = 4 * int(np.prod(shape))
+    if device.type == "cuda":
+        return n_bytes <= torch.cuda.mem_get_info(device)[0] // 2
+    return n_bytes <= get_config()["working_memory"] * 2**20
+
+
+def chunks(X):
+    """Slices of rows that take SCALE_BYTES in float64."""
+    return gen_batches(len(X), max(1, SCALE_BYTES // (8 * X.shape[1])))
+
+
+def place(X, scale, device):
+    """Scaled rows: a float32 tensor on the device, or :class:`Streamed`."""
+    if not fits_in_memory(X.shape, device):
+        return Streamed(X, scale, device)
+    x = torch.empty(X.shape, dtype=torch.float32, device=device)
+    for chunk in chunks(X):
+        x[chunk] = torch.as_tensor(scale(X[chunk])).to(x)
+    return x
+
+
+class Streamed:
+    """Rows of an array too large to copy, which are scaled when they are asked for.
+
+    Has what a tensor has, as far as training needs it.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, n_features)
+        Maybe memory-mapped.
+    scale : callable
+        Maps rows to float64 rows.
+    device : torch.device
+    """
+
+    def __init__(self, X, scale, device):
+        self._X, self._scale, self.device = X, scale, device
+        self.shape = X.shape
+        self._copied = None
+
+    def __len__(self):
+        return self.shape[0]
+
+    def split(self, n_rows):
+        """Yield all rows, so many at once, float32 on the device."""
+        for chunk in gen_batches(len(self), n_rows):
+            x = torch.as_tensor(self._scale(self._X[chunk]), dtype=torch.float32)
+            yield x.to(self.device)
+
+    def gather(self, rows, out):
+        """Copy rows to a float32 tensor on the device."""
+        rows = rows.cpu().numpy()
+        # Ascending: a file is read forwards, and each of its pages once.
+        ascending = np.argsort(rows)
+        host = self._host(out.shape)
+        host.numpy()[ascending] = self._scale(self._X[rows[ascending]])
+        if self.device.type == "cpu":
+            out.copy_(host)
+            return
+        out.copy_(host, non_blocking=True)
+        self._copied.record()
+
+    def _host(self, shape):
+        """Memory to fill on the CPU; pinned for a GPU, and free again."""
+        if self.device.type == "cpu":
+            return torch.empty(shape, dtype=torch.float32, device="cpu")
+        if self._copied is None:
+            self._copied = torch.cuda.Event()
+            self._pinned = torch.empty(
+                shape, dtype=torch.float32, device="cpu", pin_memory=True
+            )
+        self._copied.synchronize()
+        return self._pinned[: shape[0]]
+
+
+def gather(x, rows, out):
+    """Copy rows of a tensor or of :class:`Streamed`, ``(n,)`` integers, to ``out``."""
+    if isinstance(x, Streamed):
+        x.gather(rows, out)
+    else:
+        # It copies whole rows, several times quicker than x[rows].
+        torch.index_select(x, 0, rows, out=out)
+
+
+class RowSubset:
+    """Some rows of an array, copied only as far as they are asked for."""
+
+    def __init__(self, X, indices):
+        self._X, self._indices = X, indices
+        self.shape, self.dtype = (len(indices), X.shape[1]), X.dtype
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):
+        return self._X[self._indices[rows]]

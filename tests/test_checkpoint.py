@@ -1,0 +1,222 @@
+"""Fits that are interrupted and started again."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import warnings
+
+import numpy as np
+import pytest
+
+import skdeepad._checkpoint
+from skdeepad import AutoencoderDetector
+from tests.conftest import DEEP, make
+
+every_deep = pytest.mark.parametrize("cls", DEEP)
+
+
+class Interruption:
+    """A callback that presses Ctrl-C at the end of an epoch."""
+
+    def __init__(self, epoch):
+        self.left = epoch
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        if context.task_name == "epoch":
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+
+    def teardown(self, estimator, context):
+        pass
+
+
+@pytest.fixture(autouse=True)
+def _every_epoch(monkeypatch):
+    monkeypatch.setattr(skdeepad._checkpoint, "INTERVAL", 0.0)
+
+
+def interrupt(detector, X, epoch):
+    """A fit that ends after so many epochs; its checkpoint is of the one before."""
+    with pytest.raises(KeyboardInterrupt):
+        detector.set_callbacks(Interruption(epoch)).fit(X)
+    del detector._skl_callbacks
+
+
+def assert_equal_states(one, other):
+    assert one._state.keys() == other._state.keys()
+    for name, value in one._state.items():
+        np.testing.assert_array_equal(other._state[name], value)
+    assert one.offset_ == other.offset_
+    assert one.n_iter_ == other.n_iter_
+    for name, losses in one.history_.items():
+        np.testing.assert_array_equal(other.history_[name], losses)
+
+
+HARD = {"dropout": 0.3, "batch_norm": True, "n_estimators": 2, "weight_decay": 1e-3}
+
+
+@every_deep
+@pytest.mark.parametrize(
+    "params",
+    [{}, HARD, {"early_stopping": True, "n_iter_no_change": 8, "learning_rate": 0.02}],
+)
+def test_a_resumed_fit_is_the_uninterrupted_one_bit_for_bit(
+    cls, params, problem, tmp_path
+):
+    X, _ = problem
+    params = {"max_epochs": 12} | params
+    if cls is not AutoencoderDetector and "early_stopping" in params:
+        params |= {"max_epochs": 60}
+    whole = make(cls, **params)
+    resumed = make(cls, checkpoint_dir=tmp_path, **params)
+    interrupt(resumed, X, 7)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert not hasattr(resumed, "n_iter_")
+    # Another process, or the same: only the file is carried over.
+    resumed = make(cls, checkpoint_dir=str(tmp_path), **params)
+    epochs = []
+
+    class Count(Interruption):
+        def on_fit_task_end(self, estimator, context):
+            epochs.append(context.task_name)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole.fit(X)
+        resumed.set_callbacks(Count(0)).fit(X)
+    assert epochs.count("epoch") == whole.n_iter_ - 6
+    assert_equal_states(whole, resumed)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_resumed_warm_start(problem, tmp_path):
+    X, _ = problem
+    params = {"warm_start": True, "max_epochs": 5}
+    whole = make(AutoencoderDetector, **params).fit(X).fit(X)
+    resumed = make(AutoencoderDetector, checkpoint_dir=tmp_path, **params).fit(X)
+    interrupt(resumed, X, 3)
+    assert resumed.n_iter_ == 5
+    assert_equal_states(whole, resumed.fit(X))
+
+
+def test_seeds_that_nobody_chose_are_kept(problem, tmp_path):
+    X, _ = problem
+    detector = make(AutoencoderDetector, checkpoint_dir=tmp_path, random_state=None)
+    interrupt(detector, X, 3)
+    (file,) = tmp_path.iterdir()
+    with np.load(file) as checkpoint:
+        seed, loss = int(checkpoint["seeds"][0]), checkpoint["history/loss"]
+    detector.fit(X)
+    assert detector._noise_seed == seed
+    np.testing.assert_allclose(detector.history_["loss"][:2], loss[:, 0])
+
+
+@pytest.mark.parametrize(
+    "change", [{"learning_rate": 0.5}, {"random_state": 7}, "rows"]
+)
+def test_other_fits_have_other_files(change, problem, tmp_path):
+    X, _ = problem
+    detector = make(AutoencoderDetector, checkpoint_dir=tmp_path)
+    interrupt(detector, X, 3)
+    if change == "rows":
+        X = X + 1
+    else:
+        detector.set_params(**change)
+    interrupt(detector, X, 3)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_the_threshold_may_change_in_between(problem, tmp_path):
+    X, _ = problem
+    detector = make(AutoencoderDetector, checkpoint_dir=tmp_path)
+    interrupt(detector, X, 4)
+    detector.set_params(contamination=0.3).fit(X)
+    assert not list(tmp_path.iterdir())
+    whole = make(AutoencoderDetector, contamination=0.3).fit(X)
+    assert detector.offset_ == whole.offset_
+
+
+def test_a_file_that_is_no_checkpoint(problem, tmp_path):
+    X, _ = problem
+    detector = make(AutoencoderDetector, checkpoint_dir=tmp_path)
+    interrupt(detector, X, 3)
+    (file,) = tmp_path.iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ValueError, match="Delete it"):
+        detector.fit(X)
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(problem, tmp_path, monkeypatch):
+    X, _ = problem
+    detector = make(AutoencoderDetector, checkpoint_dir=tmp_path)
+    interrupt(detector, X, 3)
+    (file,) = tmp_path.iterdir()
+    before = file.read_bytes()
+
+    def full(file, **arrays):
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.warns(RuntimeWarning, match=r"No space left .* training goes on"):
+        interrupt(detector, X, 2)
+    assert [f.name for f in tmp_path.iterdir()] == [file.name]
+    assert file.read_bytes() == before
+
+
+def test_checkpoints_are_written_now_and_then(problem, tmp_path, monkeypatch):
+    X, _ = problem
+    monkeypatch.setattr(skdeepad._checkpoint, "INTERVAL", 3600.0)
+    interrupt(make(AutoencoderDetector, checkpoint_dir=tmp_path), X, 3)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_killed_process_goes_on(problem, tmp_path):
+    """SIGKILL in the middle of training, then the same script again."""
+    script = textwrap.dedent(
+        """
+        import sys
+        import numpy as np
+        import skdeepad._checkpoint
+        from skdeepad import AutoencoderDetector
+
+        skdeepad._checkpoint.INTERVAL = 0.0
+        X = np.random.default_rng(0).normal(size=(300, 5))
+        detector = AutoencoderDetector(
+            max_epochs=int(sys.argv[2]), random_state=0, checkpoint_dir=sys.argv[1]
+        )
+        print(repr(detector.fit(X).score_samples(X[:5]).tolist()))
+        """
+    )
+
+    def start(epochs, folder):
+        return subprocess.Popen(
+            [sys.executable, "-c", script, folder, str(epochs)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    process = start(300, tmp_path / "killed")
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "killed").glob("*.npz")):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    (file,) = (tmp_path / "killed").glob("*.npz")
+    with np.load(file) as checkpoint:
+        assert 0 < checkpoint["epoch"] < 300
+    scores = [
+        start(300, tmp_path / folder).communicate()[0] for folder in ("killed", "other")
+    ]
+    assert scores[0] == scores[1] != ""

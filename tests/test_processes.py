@@ -1,0 +1,97 @@
+"""Two processes of torch.distributed train one network (gloo, on the CPU)."""
+
+import pickle
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+
+from skdeepad import AutoencoderDetector
+from tests.conftest import DEEP, make
+
+SCRIPT = textwrap.dedent(
+    """
+    import pickle, sys
+    import torch
+    from torch import distributed
+
+    folder, rank, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/group", rank=rank, world_size=size
+    )
+    with open(f"{folder}/in.pkl", "rb") as file:
+        detectors, X = pickle.load(file)
+    for detector in detectors:
+        detector.set_params(distributed=True).fit(X)
+    with open(f"{folder}/out{rank}.pkl", "wb") as file:
+        pickle.dump(detectors, file)
+    distributed.destroy_process_group()
+    """
+)
+
+
+def fit_together(detectors, X, folder, size=2):
+    """What each process makes of the same detectors and rows."""
+    (folder / "in.pkl").write_bytes(pickle.dumps((detectors, X)))
+    processes = [
+        subprocess.Popen([sys.executable, "-c", SCRIPT, folder, str(rank), str(size)])
+        for rank in range(size)
+    ]
+    assert [process.wait(120) for process in processes] == [0] * size
+    return [
+        pickle.loads((folder / f"out{rank}.pkl").read_bytes()) for rank in range(size)
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:.*still improved")
+def test_two_processes_train_what_one_does(problem, tmp_path):
+    """Gradients of a batch's shares add up to the batch's; 180 rows end in a batch
+    that is smaller.
+    """
+    X, y = problem
+    X = X[y == 1][:161]
+    shared = {"max_epochs": 8, "batch_size": 32, "learning_rate": 3e-3}
+    exact = [make(cls, **shared) for cls in DEEP if cls.__name__ != "VAEDetector"]
+    exact.append(
+        make(AutoencoderDetector, early_stopping=True, n_iter_no_change=3, **shared)
+    )
+    # Each process draws noise and norms its rows by itself: equal in all processes,
+    # but not what one process would do.
+    own = [
+        make(cls, dropout=0.2, batch_norm=True, random_state=None, **shared)
+        for cls in DEEP
+    ]
+    first, second = fit_together(exact + own, X, tmp_path)
+    for one, other in zip(first, second, strict=True):
+        for name, value in one._state.items():
+            np.testing.assert_array_equal(value, other._state[name])
+        np.testing.assert_array_equal(one.history_["loss"], other.history_["loss"])
+        assert one.offset_ == other.offset_
+    for detector, alone in zip(first, exact, strict=False):
+        alone.set_params(distributed=False).fit(X)
+        for name, value in alone._state.items():
+            np.testing.assert_allclose(
+                detector._state[name], value, rtol=1e-3, atol=1e-4
+            )
+        np.testing.assert_allclose(
+            detector.history_["loss"], alone.history_["loss"], rtol=1e-4
+        )
+    for detector in first[len(exact) :]:
+        losses = detector.history_["loss"]
+        assert losses[-1] < losses[0]
+
+
+def test_without_a_group_it_is_refused(problem):
+    X, _ = problem
+    with pytest.raises(ValueError, match="torchrun"):
+        make(AutoencoderDetector, distributed=True).fit(X)
+
+
+def test_no_checkpoints_among_processes(problem, tmp_path):
+    X, _ = problem
+    detector = make(AutoencoderDetector, distributed=True, checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match="do not go together"):
+        detector.fit(X)

@@ -1,0 +1,181 @@
+"""Rows that are not all in memory, and rows that come in parts."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn import config_context
+from sklearn.preprocessing import StandardScaler
+
+import skdeepad._rows
+from skdeepad import DASVDD, AutoencoderDetector
+from skdeepad._rows import RowSubset, Streamed, gather, place
+from tests.conftest import DEEP, make
+
+every_deep = pytest.mark.parametrize("cls", DEEP)
+
+# Mebibytes of working memory in which nothing fits.
+TINY = 0
+
+
+@pytest.fixture
+def memmap(problem, tmp_path):
+    """The same rows in a memory-mapped file."""
+    X, _ = problem
+    np.save(tmp_path / "rows.npy", X)
+    return np.load(tmp_path / "rows.npy", mmap_mode="r")
+
+
+@pytest.fixture
+def places(monkeypatch):
+    """Where the rows of each fit were put."""
+    kinds = []
+
+    def spy(X, scale, device):
+        kinds.append(type(x := place(X, scale, device)))
+        return x
+
+    monkeypatch.setattr(skdeepad._rows, "place", spy)
+    return kinds
+
+
+@pytest.mark.filterwarnings("ignore:.*still improved")
+@every_deep
+@pytest.mark.parametrize(
+    "params", [{}, {"early_stopping": True, "n_iter_no_change": 1, "n_estimators": 2}]
+)
+def test_streamed_rows_train_the_same_networks(cls, params, problem, memmap, places):
+    X, _ = problem
+    resident = make(cls, max_epochs=20, **params).fit(X)
+    with config_context(working_memory=TINY):
+        streamed = make(cls, max_epochs=20, **params).fit(memmap)
+    assert places == [torch.Tensor, Streamed]
+    for name, value in resident._state.items():
+        # Sums over all rows (DASVDD's gamma) are taken in other chunks.
+        np.testing.assert_allclose(streamed._state[name], value, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        streamed.score_samples(memmap), resident.score_samples(X), rtol=1e-4
+    )
+
+
+def test_labelled_rows_are_not_copied(problem, memmap, places, monkeypatch):
+    X, y = problem
+    kinds = []
+    start = AutoencoderDetector._start
+
+    def spy(self, rows, *args):
+        kinds.append(type(rows))
+        return start(self, rows, *args)
+
+    monkeypatch.setattr(AutoencoderDetector, "_start", spy)
+    resident = make(AutoencoderDetector).fit(X, y)
+    with config_context(working_memory=TINY):
+        streamed = make(AutoencoderDetector).fit(memmap, y)
+    assert kinds == [np.ndarray, RowSubset]
+    assert places == [torch.Tensor, Streamed]
+    for name, value in resident._state.items():
+        np.testing.assert_array_equal(streamed._state[name], value)
+    assert streamed.offset_ == resident.offset_
+
+
+def test_gathered_rows_are_the_ones_asked_for(problem):
+    X, _ = problem
+    scale = lambda X: 2.0 * X
+    x = torch.tensor(2 * X, dtype=torch.float32)
+    rows = torch.tensor([5, 0, 7, 5, 3], dtype=torch.int32)
+    streamed, out = Streamed(X, scale, torch.device("cpu")), torch.empty(5, X.shape[1])
+    gather(streamed, rows, out)
+    assert torch.equal(out, x[rows.long()])
+    gather(x, rows, out.zero_())
+    assert torch.equal(out, x[rows.long()])
+    assert torch.equal(torch.cat(list(streamed.split(7))), x)
+
+
+def test_rows_are_scaled_in_chunks(problem, monkeypatch):
+    X, _ = problem
+    whole = make(AutoencoderDetector).fit(X)
+    monkeypatch.setattr(skdeepad._rows, "SCALE_BYTES", 8 * X.shape[1] * 7)
+    sizes = []
+    partial_fit = StandardScaler.partial_fit
+
+    def spy(self, X):
+        sizes.append(len(X))
+        return partial_fit(self, X)
+
+    monkeypatch.setattr(StandardScaler, "partial_fit", spy)
+    chunked = make(AutoencoderDetector).fit(X)
+    assert max(sizes) == 7
+    assert sum(sizes) == len(X)
+    np.testing.assert_allclose(chunked.scaler_.mean_, whole.scaler_.mean_)
+    np.testing.assert_allclose(chunked.scaler_.var_, whole.scaler_.var_)
+    np.testing.assert_allclose(
+        chunked.score_samples(X), whole.score_samples(X), rtol=1e-3
+    )
+
+
+@every_deep
+def test_partial_fit_on_all_rows_is_an_epoch_of_fit(cls, problem):
+    """The optimizer's state is kept: n calls are a fit of n epochs."""
+    X, y = problem
+    once = make(cls, max_epochs=6, dropout=0.2).fit(X, y)
+    parts = make(cls, max_epochs=99, dropout=0.2)
+    for _ in range(6):
+        # Through pickle, where the optimizer's state must go along.
+        parts = pickle.loads(pickle.dumps(parts.partial_fit(X, y)))
+    assert parts.n_iter_ == 6
+    np.testing.assert_allclose(parts.history_["loss"], once.history_["loss"], rtol=1e-5)
+    np.testing.assert_allclose(parts.score_samples(X), once.score_samples(X), rtol=1e-4)
+    assert parts.offset_ == pytest.approx(once.offset_, rel=1e-4)
+
+
+@every_deep
+def test_partial_fit_learns_from_every_part(cls, problem):
+    X, y = problem
+    X = X[y == 1]
+    detector = make(cls, learning_rate=1e-2)
+    for _ in range(30):
+        for part in np.array_split(X, 3):
+            detector.partial_fit(part)
+    assert detector.n_iter_ == len(detector.history_["loss"]) == 90
+    loss = detector.history_["loss"]
+    assert loss[-3:].mean() < 0.8 * loss[:3].mean()
+    first = StandardScaler().fit(np.array_split(X, 3)[0])
+    np.testing.assert_allclose(detector.scaler_.mean_, first.mean_)
+
+
+def test_partial_fit_goes_on_after_fit_and_fit_starts_anew(problem):
+    X, _ = problem
+    detector = make(AutoencoderDetector).fit(X)
+    scores = detector.score_samples(X)
+    detector.partial_fit(X)
+    assert detector.n_iter_ == 6
+    assert not np.allclose(detector.score_samples(X), scores)
+    np.testing.assert_array_equal(detector.fit(X).score_samples(X), scores)
+    assert "_optimizers" not in vars(detector)
+
+
+@pytest.mark.parametrize(
+    "params, message",
+    [
+        ({"early_stopping": True}, "no early_stopping"),
+        ({"threshold": "conformal"}, "conformal"),
+    ],
+)
+def test_partial_fit_refuses_what_a_part_can_not_serve(params, message, problem):
+    X, _ = problem
+    with pytest.raises(ValueError, match=message):
+        make(AutoencoderDetector, **params).partial_fit(X)
+
+
+def test_partial_fit_that_fails_changes_nothing(problem):
+    X, _ = problem
+    detector = make(DASVDD).partial_fit(X)
+    before = dict(vars(detector))
+    with pytest.raises(ValueError, match="features"):
+        detector.partial_fit(X[:, :3])
+    with pytest.raises(ValueError, match="diverged"):
+        detector.set_params(learning_rate=1e30).partial_fit(X)
+    detector.set_params(learning_rate=before["learning_rate"])
+    assert vars(detector).keys() == before.keys()
+    assert all(vars(detector)[name] is value for name, value in before.items())
