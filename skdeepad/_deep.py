@@ -439,11 +439,13 @@ class BaseDeepDetector(
 
     def _scale(self, X):
         """Rows in the scale the network was trained in, float64."""
-        X = np.asarray(X, dtype=np.float64, order="C")
         if self.scaler_.with_mean:
-            X = (X - self.scaler_.mean_) / self.scaler_.scale_
+            X = np.subtract(X, self.scaler_.mean_, dtype=np.float64, order="C")
+            X /= self.scaler_.scale_
+        else:
+            X = np.array(X, dtype=np.float64, order="C")
         # Farther rows are as anomalous as any, and their squares would overflow.
-        return np.clip(X, -FARTHEST, FARTHEST)
+        return np.clip(X, -FARTHEST, FARTHEST, out=X)
 
     def _unscale(self, X):
         """Rows back in the scale of the input."""

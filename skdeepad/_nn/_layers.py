@@ -286,7 +286,9 @@ class Activation(nn.Module):
         self._function, self._in_place, self._derivative = ACTIVATIONS[name]
 
     def forward(self, x):
-        return self._function(x)
+        if self._in_place is None or torch.is_grad_enabled():
+            return self._function(x)
+        return self._in_place(x)  # the output of the layer before, needed no more
 
     def record(self, x):
         if self._in_place is None:

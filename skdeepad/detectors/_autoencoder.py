@@ -86,7 +86,7 @@ class AutoencoderDetector(BaseAutoencoderDetector):
         return network.noise(x, self.noise_std) if hasattr(network, "noise") else x
 
     def _feature_errors(self, network, x):
-        return (self._reconstruction(network, x) - x).square() / x.shape[2]
+        return self._reconstruction(network, x).sub_(x).square_().div_(x.shape[2])
 
     def _anomaly_scores(self, network, x, X):
-        return self._feature_errors(network, x).sum(2)
+        return self._reconstruction(network, x).sub_(x).square_().mean(2)
