@@ -9,8 +9,10 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-INK, ACCENT = "#22313f", "#c0392b"
+INK, ACCENT, GRID = "#22313f", "#c0392b", "#e5e9ed"
 # From the best of a data set (blue) to 0.15 below it (sand): ink reads on all of it.
 LOSS = LinearSegmentedColormap.from_list("loss", ["#9cc9e3", "#f7f7f5", "#f0c98b"])
 
@@ -58,7 +60,7 @@ def plot_ranks(auroc, *, highlight, path):
         fontsize=9,
     )
     _clean(ax)
-    ax.grid(axis="x", color="#e5e9ed", linewidth=0.8)
+    ax.grid(axis="x", color=GRID, linewidth=0.8)
     ax.set_axisbelow(True)
     _save(figure, path)
 
@@ -109,6 +111,153 @@ def plot_heatmap(auroc, *, highlight, path):
     ax.set_title("AUROC; blue: a data set's best, sand: 0.15 or more below it", pad=14)
     _clean(ax)
     _save(figure, path)
+
+
+def plot_costs(costs, *, xlabel, highlight, path):
+    """One number of each subject on a logarithmic axis, the largest on top.
+
+    Parameters
+    ----------
+    costs : dict
+        Maps a label to the number, and to those of the rounds.
+    xlabel : str
+    highlight : str
+        Beginning of the labels to draw in colour.
+    path : path-like
+        Picture to write.
+    """
+    order = sorted(costs, key=lambda label: costs[label][0])
+    figure, ax = plt.subplots(figsize=(7.2, 0.36 * len(order) + 1.1))
+    for place, label in enumerate(order):
+        best, rounds = costs[label]
+        colour = ACCENT if label.startswith(highlight) else INK
+        ax.scatter(
+            rounds, [place] * len(rounds), s=16, color=colour, alpha=0.3, linewidth=0
+        )
+        ax.scatter(best, place, s=70, color=colour, zorder=3)
+        ax.annotate(
+            _three_digits(best),
+            (1.14, place),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            ha="right",
+            color=colour,
+        )
+    ax.set_yticks(range(len(order)), order)
+    for tick in ax.get_yticklabels():
+        tick.set_color(ACCENT if tick.get_text().startswith(highlight) else INK)
+    ax.set_xscale("log")
+    _plain_decades(ax.xaxis)
+    ax.set_xlabel(xlabel, color=INK, fontsize=9)
+    _clean(ax)
+    _save(figure, path)
+
+
+def _three_digits(number):
+    """A number without an exponent, to three digits where it has a fraction."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def _short(number):
+    """A power of ten in few characters: 0.1, 10, 1k, 10k, 1M."""
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if number >= unit:
+            return f"{number / unit:g}{letter}"
+    return f"{number:g}"
+
+
+def _plain_decades(axis):
+    """Mark the decades of a logarithmic axis by short numbers and faint lines."""
+    axis.set_major_locator(LogLocator(base=10, numticks=20))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_tick_params(labelcolor=INK)
+    axis.grid(which="major", color=GRID, linewidth=0.8)
+    axis.axes.set_axisbelow(True)
+
+
+# Lines along which a cost is proportional to a size.
+SLOPE = {"color": "#b9c2cb", "linestyle": (0, (1, 3)), "linewidth": 1, "zorder": 1}
+# Against the ink and the accent, apart from each other for colour-blind eyes too.
+COLOURS = ["#22313f", "#8a97a3", "#2c7fb8", "#d08b1d", "#5b9a68"]
+
+
+def plot_scale(curves, *, highlight, path):
+    """Seconds against several sizes, both axes logarithmic.
+
+    Parameters
+    ----------
+    curves : dict
+        Maps a pair, size and measure, to a DataFrame with a row a size and a column a
+        subject. A panel each: sizes from left to right, measures from top to bottom.
+    highlight : str
+        The subject to draw in colour.
+    path : path-like
+        Picture to write.
+    """
+    sizes = list(dict.fromkeys(size for size, _ in curves))
+    measures = list(dict.fromkeys(measure for _, measure in curves))
+    subjects = list(dict.fromkeys(name for table in curves.values() for name in table))
+    others = [name for name in subjects if name != highlight]
+    colours = dict(zip(others, COLOURS, strict=False)) | {highlight: ACCENT}
+    figure, axes = plt.subplots(
+        len(measures),
+        len(sizes),
+        figsize=(3.6 * len(sizes), 3.2 * len(measures)),
+        sharex="col",
+        sharey="row",
+        squeeze=False,
+        layout="constrained",
+    )
+    for (size, measure), table in curves.items():
+        ax = axes[measures.index(measure), sizes.index(size)]
+        ax.set(xscale="log", yscale="log")
+        for name in table:
+            curve = table[name].dropna()
+            ours = name == highlight
+            ax.plot(
+                curve.index,
+                curve,
+                color=colours[name],
+                linewidth=2.4 if ours else 1.5,
+                marker="o",
+                markersize=5 if ours else 3.5,
+                zorder=4 if ours else 3,
+                label=name,
+            )
+    for ax, size in zip(axes[-1], sizes, strict=True):
+        ax.set_xlabel(size, color=INK)
+    for ax, measure in zip(axes[:, 0], measures, strict=True):
+        ax.set_ylabel(measure, color=INK)
+    for ax in axes.flat:
+        _plain_decades(ax.xaxis)
+        _plain_decades(ax.yaxis)
+        _clean(ax)
+        _draw_slope(ax)
+    handles, _ = axes[0, 0].get_legend_handles_labels()
+    handles.append(Line2D([], [], **SLOPE, label="slope 1"))
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=len(handles),
+        frameon=False,
+        labelcolor=INK,
+    )
+    _save(figure, path)
+
+
+def _draw_slope(ax):
+    """Dotted lines of slope one, a decade apart, all over the panel."""
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    # They start on the left edge, also so far below it that they fill the panel.
+    first = np.floor(np.log10(bottom) - np.log10(right / left))
+    for start in 10.0 ** np.arange(first, np.log10(top)):
+        ax.plot(
+            [left, right],
+            [start, start * right / left],
+            **SLOPE,
+        )
+    ax.set(xlim=(left, right), ylim=(bottom, top))
 
 
 def _clean(ax):
