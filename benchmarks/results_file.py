@@ -2,10 +2,17 @@
 
 import csv
 import hashlib
+import io
 import os
 import platform
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file is for one run at a time
+    fcntl = None
 
 
 def versions():
@@ -46,31 +53,74 @@ class ResultsFile:
         return [row for row in self.rows if tuple(row[k] for k in self._key) in wanted]
 
     def append(self, row):
-        """Add a row and have it on the disk before returning."""
+        """Add a row and have it on the disk before returning.
+
+        Raises
+        ------
+        OSError
+            When it can't be written, as on a full disk: the file has the rows it had.
+        """
         row = {name: str(row[name]) for name in self._columns}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        new = not self.path.exists() or self.path.stat().st_size == 0
-        with open(self.path, "a", newline="") as file:
-            writer = csv.DictWriter(file, self._columns, lineterminator="\n")
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with _open_alone(self.path, "ab+") as file:
+                size = len(_whole_rows(file))
+                lines = [row.values()] if size else [self._columns, row.values()]
+                _write_or_undo(file, size, lines)
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error.strerror}: a row could not be written and was left out. All "
+                "rows before it are kept; put this right and run the same command "
+                "again, which goes on from there",
+                str(self.path),
+            ) from error
         self.rows.append(row)
 
     def _read(self):
         if not self.path.exists():
             return []
-        content = self.path.read_text()
-        whole = content[: content.rfind("\n") + 1]
-        if whole != content:
-            # A run was stopped in the middle of a row: that unit runs again.
-            self.path.write_text(whole)
-        rows = list(csv.DictReader(whole.splitlines()))
+        with _open_alone(self.path, "rb+") as file:
+            content = _whole_rows(file).decode()
+        rows = list(csv.DictReader(content.splitlines()))
         if rows and list(rows[0]) != self._columns:
             raise ValueError(
                 f"{self.path} has other columns than this version writes. Move it "
                 "away, or give another file."
             )
         return rows
+
+
+@contextmanager
+def _open_alone(path, mode):
+    """An unbuffered file; another process that opens it waits until it is closed."""
+    with open(path, mode, buffering=0) as file:
+        if fcntl:
+            with suppress(OSError):  # a file system without locks: one run at a time
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
+
+
+def _whole_rows(file):
+    """What the file holds, without a last row in which a run was stopped."""
+    file.seek(0)
+    content = file.read()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        file.truncate(len(whole))
+    return whole
+
+
+def _write_or_undo(file, size, lines):
+    """Append lines and have them on the disk, or cut the file to its former size."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    content = text.getvalue().encode()
+    try:
+        while content:
+            # A disk that fills up takes a part first.
+            content = content[file.write(content) :]
+        os.fsync(file.fileno())
+    except BaseException:
+        file.truncate(size)
+        raise

@@ -10,6 +10,7 @@ before they are compared. Nothing is tuned on the test rows.
 import argparse
 import sys
 import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -165,6 +166,27 @@ def available(suite, names):
     return loaders
 
 
+def load_parquet(path, label, return_X_y):
+    """Rows of a Parquet file and their labels, a column of +1 and -1."""
+    rows = pd.read_parquet(path)
+    y = rows.pop(label).to_numpy()
+    if set(y) != {-1, 1}:
+        raise ValueError(f"Column {label} of {path} must hold +1 (normal) and -1.")
+    return rows.to_numpy(dtype=float), y
+
+
+@contextmanager
+def engine(scheduler):
+    """Let joblib run the units on a Dask cluster; on this machine where it is None."""
+    if scheduler is None:
+        yield
+    else:
+        from distributed import Client
+
+        with Client(scheduler), joblib.parallel_config("dask"):
+            yield
+
+
 def run(loaders, methods, seeds, max_train_rows, results, n_jobs):
     """Run the units that the results file lacks, and append a row for each."""
     units = [
@@ -264,6 +286,12 @@ def parse(arguments):
     parser.add_argument("--suite", choices=SUITES, default="embedded")
     parser.add_argument("--datasets", nargs="+", metavar="NAME")
     parser.add_argument(
+        "--parquet", type=Path, help="one more data set, your own; needs pyarrow"
+    )
+    parser.add_argument(
+        "--label", default="label", help="its column of +1 (normal) and -1 (anomaly)"
+    )
+    parser.add_argument(
         "--methods",
         nargs="+",
         choices=[*METHODS, *OPTIONAL],
@@ -272,6 +300,11 @@ def parse(arguments):
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--max-train-rows", type=int, default=5000)
     parser.add_argument("--n-jobs", type=int, default=1)
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="run on all workers of this Dask scheduler, as in tcp://host:8786",
+    )
     parser.add_argument(
         "--results",
         type=Path,
@@ -288,9 +321,15 @@ def main(arguments=None):
     path = args.results or folder / f"tabular_{args.suite}.csv"
     results = ResultsFile(path, COLUMNS, KEY)
     loaders = available(args.suite, args.datasets)
-    rows = run(
-        loaders, args.methods, args.seeds, args.max_train_rows, results, args.n_jobs
-    )
+    if args.parquet:
+        load = partial(load_parquet, args.parquet.resolve(), args.label)
+        load(return_X_y=True)  # what is wrong with it is said now
+        loaders[args.parquet.stem] = load
+    with engine(args.scheduler):
+        n_jobs = joblib.effective_n_jobs(-1) if args.scheduler else args.n_jobs
+        rows = run(
+            loaders, args.methods, args.seeds, args.max_train_rows, results, n_jobs
+        )
     print(
         f"\n{len(loaders)} data sets, {len(args.seeds)} seed(s), at most "
         f"{args.max_train_rows} training rows; AUROC, AP (average precision) and "

@@ -70,9 +70,9 @@ class BaseDeepDetector(
     batch_norm: bool = False
     dropout: float = 0.0
     standardize: bool = True
-    max_epochs: int = 100
-    batch_size: int = 32
-    learning_rate: float = 1e-3
+    max_epochs: int = 30
+    batch_size: int = 64
+    learning_rate: float = 3e-3
     weight_decay: float = 0.0
     early_stopping: bool = False
     validation_fraction: float = 0.2

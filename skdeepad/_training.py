@@ -20,8 +20,8 @@ from skdeepad._rows import gather
 
 # Bytes of training rows gathered at once: many small steps, one indexing call.
 GATHER_BYTES = 2**20
-# Bytes of the widest place of a pass without gradients.
-CHUNK_BYTES = 2**24
+# Bytes of the widest place of a pass without gradients: about what a cache holds.
+CHUNK_BYTES = 2**21
 # Multiply-adds of a step below which a second thread costs more than it brings.
 SINGLE_THREAD_WORK = 6e6
 

@@ -1,14 +1,22 @@
 """The main job, on one small set and its quickest methods."""
 
+import errno
+import time
+from functools import partial
+
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
 from benchmarks import tabular
+from benchmarks.results_file import ResultsFile
 from skdeepad.datasets import load_wine
+from tests.faults import arm, die_once
 
 ARGUMENTS = ["--datasets", "wine", "--seeds", "0", "1"]
 ARGUMENTS += ["--methods", "OneClassSVM", "PCA (90 %)", "DASVDD"]
@@ -30,6 +38,76 @@ def test_run_summary_pictures_and_resumption(tmp_path, capsys, monkeypatch):
     assert path.read_text() == content
     table = out[out.index("| method") : out.index("Rows:")]
     assert table in capsys.readouterr().out
+
+
+def load_or_die(bomb, results, return_X_y):
+    """Wine; the first worker that asks for it dies when two rows are written."""
+    while bomb.exists() and len(ResultsFile(results, tabular.COLUMNS, []).rows) < 2:
+        time.sleep(0.01)
+    die_once(bomb)
+    return load_wine(return_X_y=True)
+
+
+def test_run_goes_on_after_a_worker_died(tmp_path):
+    path, bomb = tmp_path / "results.csv", arm(tmp_path / "bomb")
+    loaders = {"wine": load_wine, "deadly": partial(load_or_die, bomb, path)}
+
+    def run():
+        results = ResultsFile(path, tabular.COLUMNS, tabular.KEY)
+        return tabular.run(loaders, ["OneClassSVM"], range(3), 5000, results, 2)
+
+    with joblib.parallel_config("loky"):
+        with pytest.raises(TerminatedWorkerError):
+            run()
+        before = path.read_text()
+        assert before.count("\n") >= 3  # a header and two rows at least
+        rows = run()
+    assert path.read_text().startswith(before)
+    assert path.read_text().count("\n") == 7
+    assert len(rows) == 6
+    assert not bomb.exists()
+    by_set = rows.pivot(index="seed", columns="dataset", values="auroc")
+    assert by_set["deadly"].tolist() == by_set["wine"].tolist()
+
+
+def test_run_goes_on_after_a_full_disk(tmp_path, monkeypatch):
+    path = tmp_path / "results.csv"
+    arguments = [*ARGUMENTS, "--results", str(path), "--no-plots"]
+
+    append, appended = ResultsFile.append, []
+
+    def append_two(self, row):
+        if len(appended) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        append(self, row)
+        appended.append(row)
+
+    monkeypatch.setattr(ResultsFile, "append", append_two)
+    with pytest.raises(OSError, match="No space left"):
+        tabular.main(arguments)
+    before = path.read_text()
+    monkeypatch.undo()
+    tabular.main(arguments)
+    assert path.read_text().startswith(before)
+    assert path.read_text().count("\n") == 7
+
+
+def test_own_table(tmp_path, capsys):
+    X, y = load_wine(return_X_y=True)
+    table = pd.DataFrame(X).rename(columns=str).assign(kind=y)
+    table.to_parquet(tmp_path / "mine.parquet")
+    path = tmp_path / "results.csv"
+    arguments = ["--datasets", "wine", "--methods", "OneClassSVM", "--seeds", "0"]
+    arguments += ["--results", str(path), "--no-plots"]
+    arguments += ["--parquet", str(tmp_path / "mine.parquet")]
+    tabular.main([*arguments, "--label", "kind"])
+    assert "2 data sets" in capsys.readouterr().out
+    rows = pd.read_csv(path).set_index("dataset")
+    assert rows.loc["mine", "auroc"] == rows.loc["wine", "auroc"]
+    assert rows.loc["mine", "n_features"] == X.shape[1]
+
+    with pytest.raises(ValueError, match=r"Column 0 .* must hold \+1 \(normal\)"):
+        tabular.main([*arguments, "--label", "0"])
 
 
 def test_figures_are_those_of_the_protocol():
