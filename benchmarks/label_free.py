@@ -53,7 +53,8 @@ COLUMNS += [*versions()]
 
 def pool(seed):
     """Detectors by name, not fitted."""
-    deep = {"random_state": seed}
+    # Small steps, so that detectors stopped early and late are there to choose from.
+    deep = {"batch_size": 32, "learning_rate": 1e-3, "random_state": seed}
     detectors = {
         f"default, {n} epochs": AutoencoderDetector(max_epochs=n, **deep)
         for n in EPOCHS

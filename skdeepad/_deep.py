@@ -625,6 +625,7 @@ class _EpochReports:
 
     def __init__(self, estimator, task, run):
         self._estimator, self._task, self._run = estimator, task, run
+        self._heard = bool(getattr(estimator, "_skl_callbacks", None))
 
     def __enter__(self):
         self._fit = self._estimator._init_callback_context(
@@ -639,6 +640,8 @@ class _EpochReports:
 
     def epoch_begin(self):
         """Report that an epoch begins."""
+        if not self._heard:
+            return
         self._epoch = self._fit.subcontext(task_name="epoch")
         self._begin(self._epoch)
 
@@ -648,6 +651,8 @@ class _EpochReports:
             means = {name: v[-1].nanmean() for name, v in history.items()}
             parts = ", ".join(f"{name}={mean:.6g}" for name, mean in means.items())
             print(f"[{type(self._estimator).__name__}] epoch {epoch + 1}: {parts}")
+        if not self._heard:
+            return False
         self._last = epoch + 1 - self._run.first_epoch, history, state
         return self._end(self._epoch)
 

@@ -429,6 +429,7 @@ class _Progress:
 
     def __init__(self, network, phases, first_epoch, n_iter_no_change):
         self._network, self._phases = network, phases
+        self._state = network.state_dict()  # the live tensors
         self.epoch, self.history = first_epoch, {}
         self.active = torch.ones(network.members, dtype=torch.bool, device="cpu")
         self.n_epochs = torch.zeros(network.members, dtype=torch.long, device="cpu")
@@ -443,7 +444,7 @@ class _Progress:
         for name, loss in losses.items():
             self.history.setdefault(name, []).append(loss.where(self.active, torch.nan))
         if self.early is None:
-            return self._network.state_dict()
+            return self._state
         self.active &= self.early.update(losses["validation_loss"])
         return self.early.best
 
@@ -451,7 +452,7 @@ class _Progress:
         """Everything, as a dict of tensors."""
         state = {"active": self.active, "n_epochs": self.n_epochs}
         state["epoch"] = torch.tensor(self.epoch, device="cpu")
-        state |= _named("network", self._network.state_dict())
+        state |= _named("network", self._state)
         state |= _named("phases", phases_state(self._phases))
         state |= _named("history", {k: torch.stack(v) for k, v in self.history.items()})
         if self.early is not None:

@@ -102,10 +102,10 @@ class Linear(Product):
         _, bias, weight_gradient, bias_gradient = self.bound
         if bias is not None:
             bias_gradient.add_(gradient.sum(1, keepdim=True, dtype=bias.dtype))
-        gradient = gradient.to(weight.dtype)
-        if weight_gradient.is_contiguous() and self.dtype is None:
+        if self.dtype is None and weight_gradient.is_contiguous():
             weight_gradient.baddbmm_(x.mT, gradient)
         else:  # padded, for which baddbmm_ would take one member at a time
+            gradient = gradient.to(weight.dtype)
             weight_gradient.add_(torch.bmm(x.mT, gradient))
         return torch.bmm(gradient, weight.mT).to(like.dtype) if wanted else None
 
@@ -509,21 +509,22 @@ class MeanSquaredError:
         return difference.square().flatten(1).mean(1), (difference,)
 
     def backward(self, gradient, saved, wanted):
+        # Of the sum over members, by which each has its own: no gradient comes in.
         (difference,) = saved
-        scale = 2 * gradient / difference[0].numel()
-        return difference.mul_(scale.view(-1, 1, 1))
+        return difference.mul_(2 / difference[0].numel())
 
 
 def add_gradients(x, layers):
     """Pass ``x`` through layers and back: adds the gradients of the result's sum.
 
-    Without autograd, which costs a small network as much as its products do.
+    Without autograd, which costs a small network as much as its products do. The last
+    layer is a loss.
     """
     saved = []
     for layer in layers:
         x, tensors = layer.record(x)
         saved.append(tensors)
-    gradient = torch.ones_like(x)
+    gradient = None
     for i in range(len(layers) - 1, -1, -1):
         gradient = layers[i].backward(gradient, saved[i], i > 0)
     return x

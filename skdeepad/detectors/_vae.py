@@ -78,6 +78,9 @@ default="expected_latent"
     array([ 1, -1])
     """
 
+    # The exponential in eq. 12 stands no larger steps on wide tables.
+    max_epochs: int = 40
+    learning_rate: float = 1e-3
     scoring: str = "expected_latent"
     criterion: str = "elbo"
     n_samples: int = 100
