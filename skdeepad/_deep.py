@@ -32,7 +32,7 @@ from skdeepad.thresholds._make import make_threshold
 FARTHEST = 1e100
 
 # Multiply-adds of a step and network from which bfloat16 pays (precision="auto").
-LARGE_WORK = 2e7
+LARGE_WORK = 1e8
 
 # Networks that a search has trained together, for the fits that follow.
 TRAINED_BEFORE: ContextVar = ContextVar("trained_before", default=None)
