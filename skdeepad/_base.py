@@ -7,7 +7,6 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn import get_config
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.callback import with_callbacks
 from sklearn.model_selection import train_test_split
@@ -72,16 +71,11 @@ class FitTask:
 
     def training_rows(self, streams=False):
         """Rows to train on; all are the array itself, and a large part no copy."""
-        if streams and self.training is not None and not self._fits():
-            from skdeepad._rows import RowSubset
+        if streams and self.training is not None:
+            from skdeepad._rows import subset
 
-            return RowSubset(self.X, self.training)
+            return subset(self.X, self.training)
         return self._rows(self.training)
-
-    def _fits(self):
-        """Whether a copy of the rows to train on may be held in memory."""
-        n_bytes = len(self.training) * self.X.shape[1] * self.X.itemsize
-        return n_bytes <= get_config()["working_memory"] * 2**20
 
     def scores(self, detector):
         """Scores for the threshold by a detector that can score, and their labels."""

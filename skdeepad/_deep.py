@@ -313,16 +313,16 @@ class BaseDeepDetector(
         """The file of this fit, or None."""
         if self.checkpoint_dir is None:
             return None
-        params = self.get_params(deep=False)
-        # Parameters that training does not depend on.
-        for name in self._used_after - {"max_epochs"}:
-            del params[name]
-        params["device"] = self._torch_device().type
         if self.distributed:
             raise ValueError(
                 "checkpoint_dir and distributed=True do not go together: every "
                 "process would write the file. Set checkpoint_dir=None."
             )
+        params = self.get_params(deep=False)
+        # Parameters that training does not depend on.
+        for name in self._used_after - {"max_epochs"}:
+            del params[name]
+        params["device"] = self._torch_device().type
         before = self._state if self._continues() else None
         name = type(self).__name__
         digest = joblib.hash((name, params, X, before, version("skdeepad")))
@@ -402,9 +402,8 @@ class BaseDeepDetector(
         """Keep the parameters that the state is read with."""
         params = self.get_params(deep=False)
         # What a later fit alone reads need not be kept as it was.
-        for name in ("random_state", "threshold", "contamination"):
-            del params[name]
-        for name in ("device", "checkpoint_dir"):
+        only_later = "random_state threshold contamination device checkpoint_dir"
+        for name in only_later.split():
             del params[name]
         self._fitted_params = copy.deepcopy(params)
         self._n_features_out = self.n_estimators * self._latent_size()

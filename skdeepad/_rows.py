@@ -21,7 +21,12 @@ def fits_in_memory(shape, device):
     n_bytes = 4 * int(np.prod(shape))
     if device.type == "cuda":
         return n_bytes <= torch.cuda.mem_get_info(device)[0] // 2
-    return n_bytes <= get_config()["working_memory"] * 2**20
+    return n_bytes <= _working_memory()
+
+
+def _working_memory():
+    """Bytes that a copy may take on the CPU."""
+    return get_config()["working_memory"] * 2**20
 
 
 def chunks(X):
@@ -100,6 +105,13 @@ def gather(x, rows, out):
     else:
         # It copies whole rows, several times quicker than x[rows].
         torch.index_select(x, 0, rows, out=out)
+
+
+def subset(X, indices):
+    """Some rows of an array, a copy; where it would be large, :class:`RowSubset`."""
+    if len(indices) * X.shape[1] * X.itemsize > _working_memory():
+        return RowSubset(X, indices)
+    return X[indices]
 
 
 class RowSubset:

@@ -14,6 +14,7 @@ ALL = [
     if issubclass(value, BaseDetector) and value is not skdeepad.ThresholdedDetector
 ]
 DEEP = [cls for cls in ALL if issubclass(cls, BaseDeepDetector)]
+every_deep = pytest.mark.parametrize("cls", DEEP)
 
 
 def make(cls, **params):

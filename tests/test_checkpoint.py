@@ -13,9 +13,7 @@ import pytest
 
 import skdeepad._checkpoint
 from skdeepad import AutoencoderDetector
-from tests.conftest import DEEP, make
-
-every_deep = pytest.mark.parametrize("cls", DEEP)
+from tests.conftest import every_deep, make
 
 
 class Interruption:

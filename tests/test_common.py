@@ -17,10 +17,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tests.conftest import ALL, DEEP, make
+from tests.conftest import ALL, DEEP, every_deep, make
 
 every = pytest.mark.parametrize("cls", ALL)
-every_deep = pytest.mark.parametrize("cls", DEEP)
 # These tests stop training before held-out rows stop improving.
 unconverged = pytest.mark.filterwarnings("ignore:.*still improved")
 

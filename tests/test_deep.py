@@ -15,10 +15,8 @@ from sklearn.metrics import roc_auc_score
 
 from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
 from skdeepad.thresholds import Conformal
-from tests.conftest import DEEP, make
+from tests.conftest import every_deep, make
 from tests.test_training import SGD
-
-every_deep = pytest.mark.parametrize("cls", DEEP)
 
 
 @every_deep

@@ -11,9 +11,7 @@ from sklearn.preprocessing import StandardScaler
 import skdeepad._rows
 from skdeepad import DASVDD, AutoencoderDetector
 from skdeepad._rows import RowSubset, Streamed, gather, place
-from tests.conftest import DEEP, make
-
-every_deep = pytest.mark.parametrize("cls", DEEP)
+from tests.conftest import every_deep, make
 
 # Mebibytes of working memory in which nothing fits.
 TINY = 0

@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.images import METHODS
 from benchmarks.speed.measurements import costs_by, difference, print_ratios
 from benchmarks.speed.subjects import is_available, timed_fit
+from skdeepad._deep import _has_bf16
 from skdeepad.datasets import fetch_mnist
 
 ROUNDS = 3
@@ -104,7 +105,7 @@ def report(table):
     print(f"\n{'training rows a second':<28}{'best':>9}{'median':>9}")
     for name, cost in costs.items():
         print(f"{name:<28}{rows / cost.best:>9.0f}{rows / cost.median:>9.0f}")
-    able = has_bf16_instructions()
+    able = _has_bf16(torch.device("cpu"))
     goal = ">= 1.7" if able else "none: the processor has no bf16 instructions"
     print_ratios([("bf16's rate / float32's", costs["float32"], costs["bf16"], goal)])
     values = auroc_difference(table)
@@ -116,9 +117,3 @@ def report(table):
         "goal: a difference of at most a standard error, its own or that of float32's "
         f"mean ({noise:.4f})"
     )
-
-
-def has_bf16_instructions():
-    """Whether the processor multiplies bfloat16 numbers by itself."""
-    able = torch.cpu.get_capabilities()
-    return any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -92,8 +92,7 @@ class Linear(Product):
     def record(self, x):
         weight, bias, _, _ = self.bound
         like = x
-        if self.dtype is not None:
-            x, weight, bias = self.cast(x, weight, bias)
+        x, weight, bias = self.cast(x, weight, bias)
         y = torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
         return y, (x, weight, like)
 
@@ -226,11 +225,12 @@ class BatchNorm(nn.Module):
         self.running_var.fill_(1.0)
 
     def forward(self, x):
-        tensors = self.weight, self.bias, self.running_mean, self.running_var
+        statistics = self.running_mean, self.running_var
         flat = to_channels(x).to(self.weight.dtype)
         y, _, _ = torch.native_batch_norm(
             flat,
-            *(tensor.reshape(-1) for tensor in tensors),
+            *(parameter.reshape(-1) for parameter in (self.weight, self.bias)),
+            *(tensor.view(-1) for tensor in statistics),  # views: they are updated
             self.training and len(flat) > 1,
             self.momentum,
             self.eps,
