@@ -1,6 +1,7 @@
 """What detectors that encode and decode rows share."""
 
 from dataclasses import dataclass
+from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -112,6 +113,23 @@ class BaseAutoencoderDetector(ReconstructionMixin, BaseDeepDetector):
             batch_norm=self.batch_norm,
             dropout=float(self.dropout),
         )
+
+    def _set_gradients(self, network, x):
+        """As ``_loss``, and sets its gradients; of a fully connected network."""
+        raise NotImplementedError
+
+    def _phases(self, network):
+        return [self._gradient_phase(network, network.parameters())]
+
+    def _gradient_phase(self, network, parameters, share=None):
+        """Lowers the loss, by the network's own backward pass where it has one."""
+        from skdeepad._training import GradientPhase
+
+        loss = partial(self._loss, network)
+        own = partial(self._set_gradients, network)
+        if not network.has_own_backward:
+            own = None
+        return GradientPhase(loss, parameters, self._adam, own, share)
 
     def _check_input(self, X):
         if self.output_activation == "sigmoid":

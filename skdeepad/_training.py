@@ -65,9 +65,9 @@ class GradientPhase:
     loss : callable
         Maps rows ``(k, batch, features)`` to a dict of tensors ``(k,)``: the
         objective to lower and the parts to record.
-    add_gradients : callable, default=None
-        Takes the place of ``loss`` and adds the objective's gradients to the
-        parameters' by itself; None leaves them to autograd.
+    set_gradients : callable, default=None
+        Takes the place of ``loss`` and sets the parameters' gradients by itself; None
+        leaves them to autograd.
     parameters : list of Parameter
         Tensors to train. They are moved into one flat buffer, so that a step of
         the optimizer is one kernel however many layers there are.
@@ -84,12 +84,12 @@ class GradientPhase:
         loss,
         parameters,
         optimizer,
-        add_gradients=None,
+        set_gradients=None,
         share=None,
         objective="loss",
     ):
         self._loss, self._objective = loss, objective
-        self._add_gradients = add_gradients or self._add_by_autograd
+        self._set_gradients = set_gradients or self._set_by_autograd
         self.share = share
         self.distributed = False
         self._parameters = list(parameters)
@@ -106,29 +106,25 @@ class GradientPhase:
         self._optimizer.load_state_dict(state)
 
     def step(self, x):
-        self._gradients.zero_()
         if self.distributed:
             rows, weight = _processes.share_of(x.shape[1])
-            parts = self._add_gradients(x[:, rows])
+            parts = self._set_gradients(x[:, rows])
             parts = {name: loss.detach() for name, loss in parts.items()}
             for tensor in (self._gradients, *parts.values()):
                 _processes.add_up(tensor.mul_(weight))
         else:
-            parts = self._add_gradients(x)
+            parts = self._set_gradients(x)
         self._optimizer.step()
         return parts
 
-    def _add_by_autograd(self, x):
+    def _set_by_autograd(self, x):
         parts = self._loss(x)
         loss = parts[self._objective]
         # Members share no parameter, so that the sum's gradient is each one's own.
         gradients = torch.autograd.grad(
-            loss, self._parameters, torch.ones_like(loss), allow_unused=True
+            loss, self._parameters, torch.ones_like(loss), materialize_grads=True
         )
-        for parameter, gradient in zip(self._parameters, gradients, strict=True):
-            # None: added already, by a Stack.
-            if gradient is not None:
-                parameter.grad.add_(gradient)
+        torch._foreach_copy_([p.grad for p in self._parameters], gradients)
         return parts
 
 

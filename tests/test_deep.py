@@ -14,6 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 
 from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
+from skdeepad._training import build, prepare, seed_layers
 from skdeepad.thresholds import Conformal
 from tests.conftest import every_deep, make
 from tests.test_training import SGD
@@ -316,6 +317,40 @@ def test_training_places_every_tensor_on_the_device(cls):
         part = x if phase.share is None else x[:, phase.share(32)]
         for name, loss in phase.step(part).items():
             assert loss.device.type == "meta", name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"batch_norm": True, "dropout": 0.3}, {"output_activation": "sigmoid"}],
+    ids=["plain", "regularised", "sigmoid"],
+)
+@pytest.mark.parametrize(
+    "cls, own",
+    [
+        (AutoencoderDetector, {"noise_std": 0.5}),
+        (VAEDetector, {"beta": torch.tensor([0.3, 2.0])}),
+        (VAEDetector, {"likelihood": "bernoulli"}),
+        (DASVDD, {"gamma": 0.7}),
+        (DASVDD, {"gamma": 0.7, "loss_reduction": "mean"}),
+    ],
+)
+def test_own_gradients_of_the_loss_are_autograds(cls, own, options):
+    """Of the parts of the loss too, with two networks and the same random numbers."""
+    detector = make(cls, latent_dim=2, **(options | own))
+    network = build(lambda members: detector._build_network(6, members), [0, 1])
+    if hasattr(network, "gamma"):
+        network.gamma.copy_(torch.tensor([[0.7], [0.1]]))
+    x = torch.rand(2, 5, 6, generator=torch.Generator().manual_seed(0))
+    phase = detector._phases(network)[0]
+    prepare(network.train())
+    seed_layers(network, [3, 4], (0,), 1)
+    expected = phase._set_by_autograd(x)
+    gradients = [p.grad.clone() for p in phase._parameters]
+    phase._gradients.fill_(7.0)
+    seed_layers(network, [3, 4], (0,), 1)
+    torch.testing.assert_close(detector._set_gradients(network, x), expected)
+    for parameter, gradient in zip(phase._parameters, gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
 
 
 @every_deep

@@ -1,6 +1,19 @@
 """Networks that hold several members at once; importing this imports torch."""
 
 from skdeepad._nn._autoencoder import Autoencoder
-from skdeepad._nn._layers import Center, GaussianNoise, set_dtype
+from skdeepad._nn._layers import (
+    Center,
+    GaussianNoise,
+    set_dtype,
+    squared_error,
+    sum_of_squares,
+)
 
-__all__ = ["Autoencoder", "Center", "GaussianNoise", "set_dtype"]
+__all__ = [
+    "Autoencoder",
+    "Center",
+    "GaussianNoise",
+    "set_dtype",
+    "squared_error",
+    "sum_of_squares",
+]

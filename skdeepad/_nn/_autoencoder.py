@@ -12,9 +12,8 @@ from skdeepad._nn._layers import (
     ConvTranspose2d,
     Dropout,
     Linear,
-    MeanSquaredError,
-    Stack,
-    add_gradients,
+    recorded,
+    set_gradients,
 )
 
 
@@ -51,6 +50,8 @@ class Autoencoder(nn.Module):
         Numbers in the widest place of a pass, for one row and member.
     work : int
         Multiply-adds of a pass, for one row and all members.
+    has_modes : bool
+        Whether a pass in training differs from one outside it.
     """
 
     def __init__(
@@ -80,8 +81,10 @@ class Autoencoder(nn.Module):
             decoder = self._conv_decoder(latent_dim, decoder_layer_sizes, image_shape)
         if sigmoid_output:
             decoder.append(Activation("sigmoid"))
-        self.encoder = Stack(*encoder)
-        self.decoder = Stack(*decoder)
+        self.encoder = nn.Sequential(*encoder)
+        self.decoder = nn.Sequential(*decoder)
+        self._recorded = recorded(self.encoder), recorded(self.decoder)
+        self.has_modes = bool(batch_norm or dropout)
 
     def encode(self, x):
         """``(k, n, n_features)`` to codes ``(k, n, code_size)``."""
@@ -91,19 +94,19 @@ class Autoencoder(nn.Module):
         """``(k, n, latent_dim)`` to reconstructions ``(k, n, n_features)``."""
         return self.decoder(z).to(z.dtype)
 
-    def mean_squared_error(self, x, target):
-        """Mean over rows and features, ``(k,)``, of the reconstruction's error."""
-        return (self.decode(self.encode(x)) - target).square().mean((1, 2))
-
     @property
     def has_own_backward(self):
-        """Whether :meth:`add_error_gradients` is there: for fully connected ones."""
-        return None not in (self.encoder.recorded, self.decoder.recorded)
+        """Whether :meth:`set_gradients` is there: for fully connected ones."""
+        return None not in self._recorded
 
-    def add_error_gradients(self, x, target):
-        """The mean squared error, whose gradients are added to the parameters'."""
-        layers = *self.encoder.recorded, *self.decoder.recorded
-        return add_gradients(x, (*layers, MeanSquaredError(target)))
+    def set_gradients(self, x, loss, *on_code):
+        """Set the parameters' gradients; the loss ``(k,)`` of the reconstruction.
+
+        ``loss`` is as in :func:`skdeepad._nn.set_gradients`, and ``on_code`` are
+        layers between encoder and decoder.
+        """
+        encoder, decoder = self._recorded
+        return set_gradients(x, [*encoder, *on_code, *decoder], loss)
 
     def _layer(self, make_layer, n_in, n_out, *args, positions=1, bias=True):
         """A layer, counted in width and work; convolved at so many positions."""

@@ -5,8 +5,8 @@ only ``x[i]`` and its own weights, so that training ``k`` members together is
 training each of them alone.
 
 The layers of a multilayer perceptron also have a backward pass of their own, for
-:class:`Stack`: ``record(x)`` gives the output and a tuple of tensors to save, and
-``backward(gradient, saved, wanted)`` adds to the gradients of the parameters and
+:func:`set_gradients`: ``record(x)`` gives the output and a tuple of tensors to save,
+and ``backward(gradient, saved, wanted)`` sets the gradients of the parameters and
 gives the gradient of the input (None where it is not wanted), for which it may use the
 memory of the gradient it is given; ``bind()`` comes first.
 """
@@ -15,7 +15,6 @@ from math import prod
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 # Random numbers a member draws ahead at once: enough to hide the call's cost.
@@ -100,17 +99,17 @@ class Linear(Product):
         x, weight, like = saved
         _, bias, weight_gradient, bias_gradient = self.bound
         if bias is not None:
-            bias_gradient.add_(gradient.sum(1, keepdim=True, dtype=bias.dtype))
+            torch.sum(gradient, 1, keepdim=True, dtype=bias.dtype, out=bias_gradient)
         if self.dtype is None and weight_gradient.is_contiguous():
-            weight_gradient.baddbmm_(x.mT, gradient)
-        else:  # padded, for which baddbmm_ would take one member at a time
+            torch.bmm(x.mT, gradient, out=weight_gradient)
+        else:  # padded, for which bmm would take one member at a time
             gradient = gradient.to(weight.dtype)
-            weight_gradient.add_(torch.bmm(x.mT, gradient))
+            weight_gradient.copy_(torch.bmm(x.mT, gradient))
         return torch.bmm(gradient, weight.mT).to(like.dtype) if wanted else None
 
 
 def gradient_of(parameter):
-    """A parameter's gradient to add to, made where there is none."""
+    """A parameter's gradient to fill, made where there is none."""
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad
@@ -267,14 +266,12 @@ class BatchNorm(nn.Module):
         gradient = gradient.to(z.dtype)
         weight, _, _, _, weight_gradient, bias_gradient = self.bound
         n_rows = z.shape[1]
-        by_weight = (gradient * z).sum(1, keepdim=True)
-        by_bias = gradient.sum(1, keepdim=True)
-        weight_gradient.add_(by_weight)
-        bias_gradient.add_(by_bias)
+        torch.sum(gradient * z, 1, keepdim=True, out=weight_gradient)
+        torch.sum(gradient, 1, keepdim=True, out=bias_gradient)
         if self.training and n_rows > 1:
             # The batch's mean and variance moved with each of its rows.
-            gradient = torch.addcmul(gradient, z, by_weight, value=-1 / n_rows)
-            gradient.sub_(by_bias, alpha=1 / n_rows)
+            gradient = torch.addcmul(gradient, z, weight_gradient, value=-1 / n_rows)
+            gradient.sub_(bias_gradient, alpha=1 / n_rows)
         return (gradient * (weight * inverse_std)).to(like.dtype)
 
 
@@ -479,78 +476,48 @@ class Center(nn.Module):
             member.normal_(generator=generator)
 
 
-class Stack(nn.Sequential):
-    """Layers in a row; where all have one, with their own backward pass.
-
-    A step of a small network is all overhead: one node of autograd for the whole
-    stack, which adds to the gradients in place, saves most of it. It needs layers
-    that are bound, once their parameters are where they will be trained.
-    """
-
-    def __init__(self, *layers):
-        super().__init__(*layers)
-        self.recorded = layers if all(hasattr(m, "record") for m in layers) else None
-
-    def forward(self, x):
-        if self.recorded is None or not torch.is_grad_enabled():
-            return super().forward(x)
-        # The weight is there to tell autograd that the output has a gradient.
-        return _RunRecorded.apply(x, self.recorded[0].weight, self.recorded)
+def recorded(network):
+    """Its layers, where all have a backward pass of their own, else None."""
+    layers = list(network)
+    return layers if all(hasattr(layer, "record") for layer in layers) else None
 
 
-class MeanSquaredError:
-    """Mean squared difference from a target, ``(k,)``, after the last layer."""
+def set_gradients(x, layers, loss):
+    """Pass ``x`` through layers and back: sets the gradients of their parameters.
 
-    def __init__(self, target):
-        self._target = target
+    Without autograd, which costs a small network as much as its products do.
 
-    def record(self, x):
-        difference = x - self._target
-        return difference.square().flatten(1).mean(1), (difference,)
+    Parameters
+    ----------
+    x : Tensor of shape (k, batch, ...)
+    layers : list
+        Each parameter belongs to one of them, and each of them is there once.
+    loss : callable
+        Maps the last layer's output to each member's loss, ``(k,)``, and the gradient
+        of their sum.
 
-    def backward(self, gradient, saved, wanted):
-        # Of the sum over members, by which each has its own: no gradient comes in.
-        (difference,) = saved
-        return difference.mul_(2 / difference[0].numel())
-
-
-def add_gradients(x, layers):
-    """Pass ``x`` through layers and back: adds the gradients of the result's sum.
-
-    Without autograd, which costs a small network as much as its products do. The last
-    layer is a loss.
+    Returns
+    -------
+    loss : Tensor of shape (k,)
     """
     saved = []
     for layer in layers:
         x, tensors = layer.record(x)
         saved.append(tensors)
-    gradient = None
+    value, gradient = loss(x)
     for i in range(len(layers) - 1, -1, -1):
         gradient = layers[i].backward(gradient, saved[i], i > 0)
-    return x
+    return value
 
 
-class _RunRecorded(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, weight, layers):
-        ctx.layers, ctx.counts, tensors = layers, [], []
-        for layer in layers:
-            x, saved = layer.record(x)
-            ctx.counts.append(len(saved))
-            tensors += saved
-        ctx.save_for_backward(*tensors)
-        return x
+def squared_error(output, target, weight):
+    """Sum of squared differences times a number, ``(k,)``, and its gradient."""
+    difference = output - target
+    value = sum_of_squares(difference).mul_(weight)
+    return value, difference.mul_(2 * weight)
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):
-        tensors = ctx.saved_tensors
-        end = len(tensors)
-        if not isinstance(ctx.layers[-1], Linear):
-            gradient = gradient.clone()  # it is not ours to overwrite
-        for i in range(len(ctx.layers) - 1, -1, -1):
-            start = end - ctx.counts[i]
-            wanted = i > 0 or ctx.needs_input_grad[0]
-            gradient = ctx.layers[i].backward(gradient, tensors[start:end], wanted)
-            end = start
-        return gradient, None, None
+
+def sum_of_squares(x):
+    """Sum over all but the first dimension, ``(k,)``."""
+    # One product is quicker than a square and a sum.
+    return torch.bmm(x.view(len(x), 1, -1), x.view(len(x), -1, 1)).view(-1)

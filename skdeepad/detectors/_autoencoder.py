@@ -68,19 +68,14 @@ class AutoencoderDetector(BaseAutoencoderDetector):
         return network
 
     def _loss(self, network, x):
-        return {"loss": network.mean_squared_error(self._noisy(network, x), x)}
+        reconstructed = network.decode(network.encode(self._noisy(network, x)))
+        return {"loss": (reconstructed - x).square().mean((1, 2))}
 
-    def _phases(self, network):
-        from skdeepad._training import GradientPhase
+    def _set_gradients(self, network, x):
+        from skdeepad._nn import squared_error
 
-        if not network.has_own_backward:
-            return super()._phases(network)
-        own = partial(self._add_gradients, network)
-        return [GradientPhase(None, network.parameters(), self._adam, own)]
-
-    def _add_gradients(self, network, x):
-        """As ``_loss``, and adds its gradients."""
-        return {"loss": network.add_error_gradients(self._noisy(network, x), x)}
+        loss = partial(squared_error, target=x, weight=1 / x[0].numel())
+        return {"loss": network.set_gradients(self._noisy(network, x), loss)}
 
     def _noisy(self, network, x):
         return network.noise(x, self.noise_std) if hasattr(network, "noise") else x

@@ -181,20 +181,19 @@ class DASVDD(BaseAutoencoderDetector):
         from skdeepad._training import GradientPhase
 
         autoencoder = [*network.encoder.parameters(), *network.decoder.parameters()]
-        loss = partial(self._loss, network)
         if self.center == "fixed":
-            return [GradientPhase(loss, autoencoder, self._adam)]
-        phases = [GradientPhase(loss, autoencoder, self._adam, share=self._first)]
+            return [self._gradient_phase(network, autoencoder)]
+        phases = [self._gradient_phase(network, autoencoder, share=self._first)]
         if self.center == "mean":
             return [*phases, _MeanCenterPhase(network, share=self._rest)]
         return [
             *phases,
             GradientPhase(
-                partial(_center_distance, network),
+                None,
                 network.center.parameters(),
                 self._adagrad,
+                partial(_set_center_gradient, network),
                 share=self._rest,
-                objective="center_distance",
             ),
         ]
 
@@ -223,6 +222,19 @@ class DASVDD(BaseAutoencoderDetector):
             "distance": distance,
         }
 
+    def _set_gradients(self, network, x):
+        from skdeepad._nn import squared_error
+
+        weight = 1 / (x.shape[1] if self.loss_reduction == "sum" else x[0].numel())
+        loss = partial(squared_error, target=x, weight=weight)
+        distance = _Distance(network.center.value.data, network.gamma)
+        error = network.set_gradients(x, loss, distance)
+        return {
+            "loss": error + network.gamma[:, 0] * distance.value,
+            "reconstruction": error,
+            "distance": distance.value,
+        }
+
     def _reduce(self, difference, reduction):
         """Squared norm over the features, summed or averaged."""
         squared = difference.square()
@@ -249,13 +261,48 @@ class _MeanCenterPhase:
     def step(self, x):
         center = self._network.center.value.data
         center.copy_(fixed_codes(self._network, x).mean(1, keepdim=True))
-        return _center_distance(self._network, x)
+        return _center_distance(self._network, x)[0]
+
+
+class _Distance:
+    """Squared distance of the codes from the centre, as a layer that passes them on.
+
+    Attributes
+    ----------
+    value : Tensor of shape (members,)
+        Its mean over the rows.
+    """
+
+    def __init__(self, center, gamma):
+        self._center, self._gamma = center, gamma
+
+    def record(self, z):
+        from skdeepad._nn import sum_of_squares
+
+        difference = z - self._center
+        self.value = sum_of_squares(difference).div_(z.shape[1])
+        return z, (difference,)
+
+    def backward(self, gradient, saved, wanted):
+        (difference,) = saved
+        weight = self._gamma.unsqueeze(2) * (2 / difference.shape[1])
+        return difference.mul_(weight).add_(gradient)
 
 
 def _center_distance(network, x):
-    """Mean squared distance of the codes from the centre, the networks fixed."""
-    z = fixed_codes(network, x)
-    return {"center_distance": (z - network.center.value).square().sum(2).mean(1)}
+    """Mean squared distance of the codes from the centre, and their differences."""
+    from skdeepad._nn import sum_of_squares
+
+    difference = fixed_codes(network, x) - network.center.value.data
+    value = sum_of_squares(difference).div_(x.shape[1])
+    return {"center_distance": value}, difference
+
+
+def _set_center_gradient(network, x):
+    """The distance as a loss, and its gradient by the centre; the networks fixed."""
+    losses, difference = _center_distance(network, x)
+    network.center.value.grad.copy_(difference.mean(1, keepdim=True).mul_(-2))
+    return losses
 
 
 def fixed_codes(network, x):
@@ -266,8 +313,10 @@ def fixed_codes(network, x):
     """
     import torch
 
-    network.eval()
     with torch.no_grad():
+        if not network.has_modes:
+            return network.encode(x)
+        network.eval()
         z = network.encode(x)
     network.train()
     return z

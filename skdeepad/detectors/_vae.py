@@ -1,6 +1,7 @@
 """Variational autoencoder scored by the expected latent representation."""
 
 from dataclasses import dataclass
+from functools import partial
 from math import log, pi
 from numbers import Integral, Real
 from typing import ClassVar
@@ -145,6 +146,27 @@ default="expected_latent"
             "kl": kl,
         }
 
+    def _set_gradients(self, network, x):
+        posterior = _Posterior(network.noise, self.beta)
+        reconstruction = network.set_gradients(
+            x, partial(self._minus_log_likelihood, x), posterior
+        )
+        return {
+            "loss": reconstruction + self.beta * posterior.kl,
+            "reconstruction": reconstruction,
+            "kl": posterior.kl,
+        }
+
+    def _minus_log_likelihood(self, x, output):
+        """Mean over the rows, ``(members,)``, and the gradient by the output."""
+        if self.likelihood == "bernoulli":
+            value = -self._log_likelihood(output, x).sum((1, 2)).div_(x.shape[1])
+            return value, output.sigmoid().sub_(x).div_(x.shape[1])
+        from skdeepad._nn import squared_error
+
+        value, gradient = squared_error(output, x, 0.5 / x.shape[1])
+        return value.add_(0.5 * log(2 * pi) * x.shape[2]), gradient
+
     def _log_likelihood(self, output, x):
         """Log p(x|z) of each feature, from the decoder's output."""
         if self.likelihood == "bernoulli":
@@ -187,6 +209,41 @@ default="expected_latent"
             noise = row_normals(keys, i * size, (i + 1) * size)
             noise = mean.new_tensor(noise).view(n_rows, members, latent_dim)
             yield mean + log_std.exp() * noise.transpose(0, 1)  # eq. 12
+
+
+class _Posterior:
+    """Codes drawn from the posterior, and its divergence from the prior, as a layer.
+
+    Attributes
+    ----------
+    kl : Tensor of shape (members,)
+        Kullback-Leibler divergence, its mean over the rows.
+    """
+
+    def __init__(self, noise, beta):
+        self._noise, self._beta = noise, beta
+
+    def record(self, codes):
+        mean, log_std = codes.float().chunk(2, dim=2)
+        n_rows = mean.shape[1]
+        below = log_std <= LOG_STD_MAX
+        log_std = log_std.clamp(max=LOG_STD_MAX)
+        std = log_std.exp()
+        spread = std * self._noise.noise_like(std)
+        kl = mean.square().addcmul_(std, std).sub_(log_std, alpha=2).sub_(1)
+        self.kl = kl.sum((1, 2)).mul_(0.5 / n_rows)
+        return mean + spread, (mean, std, spread, below)  # eq. 12
+
+    def backward(self, gradient, saved, wanted):
+        import torch
+
+        mean, std, spread, below = saved
+        weight = self._beta / mean.shape[1]
+        if getattr(weight, "ndim", 0):  # each member's own
+            weight = weight.view(-1, 1, 1)
+        by_mean = (mean * weight).add_(gradient)
+        by_log_std = std.square().sub_(1).mul_(weight).addcmul_(gradient, spread)
+        return torch.cat([by_mean, by_log_std.mul_(below)], 2)
 
 
 def _kl_divergence(mean, log_std):

@@ -1,11 +1,9 @@
 """The networks have the layers that the parameters describe."""
 
 import pytest
-import torch
 
 from skdeepad import AutoencoderDetector, VAEDetector
 from skdeepad._nn._autoencoder import conv_sizes
-from skdeepad._training import initialize, prepare
 
 
 def widths(part):
@@ -58,27 +56,6 @@ def test_block_order_is_layer_norm_activation_dropout():
     net = network(batch_norm=True, dropout=0.1, **params)
     names = [type(m).__name__ for m in net.encoder]
     assert names == [*["Linear", "BatchNorm", "Activation", "Dropout"] * 2, "Linear"]
-
-
-@pytest.mark.parametrize(
-    "options", [{}, {"batch_norm": True, "output_activation": "sigmoid"}]
-)
-def test_gradients_of_the_error_are_autograds(options):
-    net = network(hidden_layer_sizes=(8,), latent_dim=2, **options)
-    initialize(net, [torch.Generator().manual_seed(i) for i in range(2)])
-    prepare(net)
-    x, target = torch.randn(2, 2, 5, 9, generator=torch.Generator().manual_seed(2))
-    # Layer by layer, without the layers' own backward passes.
-    output = x
-    for layer in (*net.encoder, *net.decoder):
-        output = layer(output)
-    expected = (output - target).square().mean((1, 2))
-    expected.sum().backward()
-    gradients = [p.grad.clone() for p in net.parameters()]
-    net.zero_grad(set_to_none=False)
-    torch.testing.assert_close(net.add_error_gradients(x, target), expected)
-    for parameter, gradient in zip(net.parameters(), gradients, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient)
 
 
 def test_conv_network_of_the_ed_vae_paper():

@@ -1,5 +1,7 @@
 """Each layer against the torch module of a single network."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -145,8 +147,8 @@ def test_noise_is_standard_normal_and_only_in_training():
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", layers.ACTIVATIONS)
 def test_own_backward_pass_is_autograds(name, training, members):
-    """Output, and gradients of the input and of every parameter, in float64."""
-    stack = layers.Stack(
+    """Loss, and gradients of every parameter, in float64; set, whatever was there."""
+    stack = nn.Sequential(
         layers.Linear(members, 4, 6, bias=False),
         layers.BatchNorm(members, 6),
         layers.Activation(name),
@@ -158,39 +160,37 @@ def test_own_backward_pass_is_autograds(name, training, members):
     for layer in stack:
         if hasattr(layer, "initialize"):
             layer.initialize(generators(members))
-    x = torch.randn(members, B, 4, generator=generators()[0], dtype=torch.float64)
-    results = []
-    for by_autograd in (False, True):
+    stack.train(training)
+    draw = {"generator": generators()[0], "dtype": torch.float64}
+    x, target = torch.randn(members, B, 6, **draw).split([4, 2], dim=2)
+
+    def start():
         stack[1].initialize(None)
         stack[3].seed(range(members), seeded, 100)
-        stack.train(training)
-        stack.zero_grad(set_to_none=False)
-        for layer in stack:
-            if hasattr(layer, "bind"):
-                layer.bind()
-        start = x.clone().requires_grad_()
-        y = nn.Sequential.forward(stack, start) if by_autograd else stack(start)
-        y.square().sum().backward()
-        gradients = [start.grad, *(p.grad.clone() for p in stack.parameters())]
-        results.append([y, *gradients, stack[1].running_var.clone()])
-    for ours, expected in zip(*results, strict=True):
-        torch.testing.assert_close(ours, expected)
-        assert ours.abs().sum() > 0
+
+    start()
+    expected = (stack(x) - target).square().flatten(1).sum(1) * 0.5
+    expected.sum().backward()
+    expected = [expected, *(p.grad for p in stack.parameters())]
+    expected.append(stack[1].running_var.clone())
+    start()
+    for parameter in stack.parameters():
+        parameter.grad = torch.full_like(parameter, 7.0)
+    for layer in stack:
+        if hasattr(layer, "bind"):
+            layer.bind()
+    with torch.no_grad():
+        loss = layers.set_gradients(
+            x,
+            layers.recorded(stack),
+            partial(layers.squared_error, target=target, weight=0.5),
+        )
+    ours = [loss, *(p.grad for p in stack.parameters()), stack[1].running_var]
+    for value, right in zip(ours, expected, strict=True):
+        torch.testing.assert_close(value, right)
+        assert value.abs().sum() > 0
 
 
-def test_gradients_add_up_over_passes():
-    stack = layers.Stack(layers.Linear(2, 3, 2))
-    stack[0].initialize(generators(2))
-    stack[0].bind()
-    x = torch.ones(2, B, 3)
-    stack(x).sum().backward()
-    once = stack[0].weight.grad.clone()
-    stack(x).sum().backward()
-    torch.testing.assert_close(stack[0].weight.grad, 2 * once)
-
-
-def test_a_stack_with_other_layers_is_left_to_autograd():
-    stack = layers.Stack(layers.Linear(1, 4, 4), nn.Flatten(2))
-    stack[0].initialize(generators(1))
-    stack(torch.ones(1, B, 4)).sum().backward()
-    assert stack[0].weight.grad is not None
+def test_layers_that_only_autograd_can_pass_back():
+    assert layers.recorded(nn.Sequential(layers.Linear(1, 4, 4))) is not None
+    assert layers.recorded([layers.Linear(1, 4, 4), nn.Flatten(2)]) is None
