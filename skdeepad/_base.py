@@ -148,6 +148,12 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         super().__init_subclass__(**kwargs)
         insert_shared_docs(cls)
 
+    @classmethod
+    @functools.cache
+    def _get_param_names(cls):
+        # Asked for many times a fit, each by reading the signature anew.
+        return super()._get_param_names()
+
     # Whether ``_fit`` takes rows that are read as they are asked for.
     _streams: ClassVar[bool] = False
 

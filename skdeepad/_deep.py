@@ -350,10 +350,7 @@ class BaseDeepDetector(
 
     def _check_same_shapes(self):
         """Refuse a warm start onto other networks than the fitted ones."""
-        import torch
-
-        with torch.device("meta"):
-            new = self._build_network(self.n_features_in_, self.n_estimators)
+        new = self._build_network(self.n_features_in_, self.n_estimators)
         shapes = {name: tuple(value.shape) for name, value in new.state_dict().items()}
         if shapes != {name: value.shape for name, value in self._state.items()}:
             raise ValueError(
@@ -427,8 +424,7 @@ class BaseDeepDetector(
         import torch
 
         fitted = self._as_fitted()
-        with torch.device("meta"):
-            network = fitted._build_network(self.n_features_in_, fitted.n_estimators)
+        network = fitted._build_network(self.n_features_in_, fitted.n_estimators)
         state = {
             name: torch.tensor(value, dtype=dtype, device=device)
             for name, value in self._state.items()

@@ -49,7 +49,7 @@ class Requests:
         # large tables.
         alone = bool(getattr(detector, "_skl_callbacks", None))
         if not alone and fits_in_memory(X.shape, detector._torch_device()):
-            digest = joblib.hash(X)
+            digest = _digest(X)
             X = self._rows.setdefault(digest, X)
             self._wanted.setdefault(_key(detector, digest), (copy.copy(detector), X))
         raise Deferred
@@ -63,8 +63,7 @@ class Requests:
         for key, (detector, X) in self._wanted.items():
             # One that has no network or device raises its own error when it is fitted.
             with suppress(Exception):
-                with torch_device("meta"):
-                    network = detector._build_network(X.shape[1], 1)
+                network = detector._build_network(X.shape[1], 1)
                 group = _group_key(detector, X, network)
                 if group not in groups:
                     groups[group] = _Group(detector)
@@ -115,13 +114,6 @@ class _Group:
         return [list(chain(*courses[a:b])) for a, b in pairwise(ends)]
 
 
-def torch_device(name):
-    """Torch's context manager of a default device."""
-    import torch
-
-    return torch.device(name)
-
-
 class Trained:
     """Detectors that were trained beforehand, and why others could not be."""
 
@@ -130,7 +122,7 @@ class Trained:
 
     def serve(self, detector, X):
         """Make a detector as the one trained for it; False where there is none."""
-        outcome = self._outcomes.get(_key(detector, joblib.hash(X)))
+        outcome = self._outcomes.get(_key(detector, _digest(X)))
         if outcome is None:
             return False
         if isinstance(outcome, Exception):
@@ -150,6 +142,11 @@ def _fit_task(items):
         key: detector if error is None else error
         for key, detector, error in zip(keys, detectors, errors, strict=True)
     }
+
+
+def _digest(X):
+    """What tells rows from others."""
+    return joblib.hash(X, hash_name="sha1")  # the quicker one of joblib's two
 
 
 def _key(detector, digest):

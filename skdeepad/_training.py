@@ -3,9 +3,9 @@
 from contextlib import contextmanager
 from functools import partial
 from itertools import count, groupby
+from math import isfinite
 from threading import Lock, local
 
-import numpy as np
 import torch
 
 from skdeepad import _processes
@@ -28,9 +28,7 @@ SINGLE_THREAD_WORK = 6e6
 
 def build(make_network, seeds):
     """Make a network on the CPU and draw each member's weights from its seed."""
-    with torch.device("meta"):
-        network = make_network(len(seeds))
-    network.to(torch.float32).to_empty(device="cpu")
+    network = make_network(len(seeds))
     initialize(network, make_generators(seeds, "cpu", INITIALIZE))
     return network
 
@@ -44,8 +42,7 @@ def initialize(network, generators):
 
 def merge(make_network, networks):
     """Put the members of networks of one structure side by side, as they stand."""
-    with torch.device("meta"):
-        network = make_network(sum(part.members for part in networks))
+    network = make_network(sum(part.members for part in networks))
     states = [part.state_dict() for part in networks]
     joined = {name: torch.cat([s[name] for s in states]) for name in states[0]}
     network.load_state_dict(joined, assign=True)
@@ -109,7 +106,6 @@ class GradientPhase:
         if self.distributed:
             rows, weight = _processes.share_of(x.shape[1])
             parts = self._set_gradients(x[:, rows])
-            parts = {name: loss.detach() for name, loss in parts.items()}
             for tensor in (self._gradients, *parts.values()):
                 _processes.add_up(tensor.mul_(weight))
         else:
@@ -125,7 +121,7 @@ class GradientPhase:
             loss, self._parameters, torch.ones_like(loss), materialize_grads=True
         )
         torch._foreach_copy_([p.grad for p in self._parameters], gradients)
-        return parts
+        return {name: part.detach() for name, part in parts.items()}
 
 
 # Numbers in the widest vector register: a kernel rounds those that fill none in
@@ -221,7 +217,7 @@ class Adam:
         if self._n_steps % FLUSH_STEPS == 0:
             for moment in (self._mean, self._square):
                 moment.masked_fill_(moment.abs() < TINY, 0.0)
-        self._steps.add_(1)
+        self._steps.fill_(self._n_steps)
         for lr, weight_decay, tensors in self._calls:
             torch._fused_adam_(
                 *tensors,
@@ -287,12 +283,15 @@ def split_validation(seeds, n_rows, n_validation):
 
 def _permutations(seeds, n, *purpose):
     """A permutation of n rows a member, ``(k, n)``."""
-    distinct, which = np.unique(seeds, return_inverse=True)
+    seeds = list(seeds)
+    distinct = list(dict.fromkeys(seeds))
     permutations = torch.empty(len(distinct), n, dtype=torch.int32, device="cpu")
     generators = make_generators(distinct, "cpu", *purpose)
     for permutation, generator in zip(permutations, generators, strict=True):
         torch.randperm(n, generator=generator, out=permutation)
-    return permutations if len(distinct) == 1 == len(which) else permutations[which]
+    if distinct == seeds:
+        return permutations
+    return permutations[[distinct.index(seed) for seed in seeds]]
 
 
 def train(
@@ -368,6 +367,7 @@ def train(
         validate = partial(_evaluate, network, validation_loss, X, validation_rows)
     last_epoch, stop = first_epoch + max_epochs, False
     prepare(network)
+    layers = random_layers(network)
     own = (_processes.rank(),) if distributed else ()
     for phase in phases:
         phase.distributed = distributed
@@ -382,7 +382,8 @@ def train(
             if reports is not None:
                 reports.epoch_begin()
             n_train = len(X) if rows is None else rows.shape[1]
-            seed_layers(network, seeds, (epoch, *own), -(-n_train // batch_size))
+            n_steps = -(-n_train // batch_size)
+            seed_layers(layers, seeds, (epoch, *own), n_steps, X.device)
             order = _permutations(seeds, n_train, SHUFFLE, epoch)
             if rows is not None:
                 order = rows.gather(1, order.long())
@@ -499,28 +500,35 @@ def prepare(network):
             layer.bind()
 
 
-def seed_layers(network, seeds, purpose, n_steps):
+def random_layers(network):
+    """The layers that draw random numbers: pairs of a site, a number, and a layer."""
+    layers = zip(count(LAYER), network.modules(), strict=False)
+    return [(site, layer) for site, layer in layers if hasattr(layer, "seed")]
+
+
+def seed_layers(layers, seeds, purpose, n_steps, device):
     """Start the layers' random numbers for a purpose, and for so many steps."""
-    device = next(network.parameters()).device
-    for site, layer in zip(count(LAYER), network.modules(), strict=False):
-        if hasattr(layer, "seed"):
-            place = device, site, *purpose
-            layer.seed(seeds, lambda s, p=place: make_generators(s, *p), n_steps)
+    for site, layer in layers:
+        place = device, site, *purpose
+        layer.seed(seeds, lambda s, p=place: make_generators(s, *p), n_steps)
 
 
 def _run_epoch(network, phases, X, order, batch_size):
     """One pass over each member's rows; the epoch's mean losses, ``(k,)`` each."""
-    network.train()
+    if not network.training:
+        network.train()
     totals, counts = {}, {}
     for x in _gather(X, order, batch_size):
         for phase in phases:
             part = x if phase.share is None else x[:, phase.share(x.shape[1])]
             if not part.shape[1]:
                 continue
+            n_rows = part.shape[1]
             for name, loss in phase.step(part).items():
-                total = totals.setdefault(name, torch.zeros_like(loss))
-                total.add_(loss.detach(), alpha=part.shape[1])
-                counts[name] = counts.get(name, 0) + part.shape[1]
+                if name not in totals:
+                    totals[name], counts[name] = torch.zeros_like(loss), 0
+                totals[name].add_(loss, alpha=n_rows)
+                counts[name] += n_rows
     return {name: total / counts[name] for name, total in totals.items()}
 
 
@@ -567,8 +575,9 @@ def mean_over_rows(network, function, X):
 def _not_finite(losses, active):
     """Yield active members whose losses are not finite: member, loss's name, value."""
     for name, loss in losses.items():
-        for member in (active & ~torch.isfinite(loss)).nonzero().flatten().tolist():
-            yield member, name, loss[member].item()
+        for member, value in enumerate(loss.tolist()):
+            if not isfinite(value) and active[member]:
+                yield member, name, value
 
 
 def diverged_message(member, name, value, epoch):

@@ -14,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 
 from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
-from skdeepad._training import build, prepare, seed_layers
+from skdeepad._training import build, prepare, random_layers, seed_layers
 from skdeepad.thresholds import Conformal
 from tests.conftest import every_deep, make
 from tests.test_training import SGD
@@ -282,8 +282,10 @@ def test_scoring_places_every_tensor_on_the_device(cls):
 
     detector = networked(cls)
     with FakeTensorMode(), torch.no_grad():
-        with torch.device("cuda"):
-            network = detector._build_network(6, 2).eval()
+        network = detector._build_network(6, 2).eval()
+        state = network.state_dict()
+        state = {k: torch.empty_like(v, device="cuda") for k, v in state.items()}
+        network.load_state_dict(state, assign=True)
         x = torch.empty(2, 32, 6, device="cuda")
         assert detector._anomaly_scores(network, x, None).device.type == "cuda"
         assert detector._feature_errors(network, x).device.type == "cuda"
@@ -343,11 +345,11 @@ def test_own_gradients_of_the_loss_are_autograds(cls, own, options):
     x = torch.rand(2, 5, 6, generator=torch.Generator().manual_seed(0))
     phase = detector._phases(network)[0]
     prepare(network.train())
-    seed_layers(network, [3, 4], (0,), 1)
+    seed_layers(random_layers(network), [3, 4], (0,), 1, x.device)
     expected = phase._set_by_autograd(x)
     gradients = [p.grad.clone() for p in phase._parameters]
     phase._gradients.fill_(7.0)
-    seed_layers(network, [3, 4], (0,), 1)
+    seed_layers(random_layers(network), [3, 4], (0,), 1, x.device)
     torch.testing.assert_close(detector._set_gradients(network, x), expected)
     for parameter, gradient in zip(phase._parameters, gradients, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)

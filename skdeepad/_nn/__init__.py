@@ -4,6 +4,7 @@ from skdeepad._nn._autoencoder import Autoencoder
 from skdeepad._nn._layers import (
     Center,
     GaussianNoise,
+    empty,
     set_dtype,
     squared_error,
     sum_of_squares,
@@ -13,6 +14,7 @@ __all__ = [
     "Autoencoder",
     "Center",
     "GaussianNoise",
+    "empty",
     "set_dtype",
     "squared_error",
     "sum_of_squares",

@@ -21,6 +21,11 @@ from torch.nn import functional as F
 NOISE_BLOCK = 2**16
 
 
+def empty(*shape):
+    """Memory for weights, of one type and place, whatever the user's defaults are."""
+    return torch.empty(shape, dtype=torch.float32, device="cpu")
+
+
 class Initialized(nn.Module):
     """A layer that draws its parameters from one generator per member.
 
@@ -73,10 +78,8 @@ class Linear(Product):
     def __init__(self, members, in_features, out_features, bias=True):
         super().__init__()
         self.fan_in = in_features
-        self.weight = nn.Parameter(torch.empty(members, in_features, out_features))
-        self.bias = (
-            nn.Parameter(torch.empty(members, 1, out_features)) if bias else None
-        )
+        self.weight = nn.Parameter(empty(members, in_features, out_features))
+        self.bias = nn.Parameter(empty(members, 1, out_features)) if bias else None
 
     def forward(self, x):
         x, weight, bias = self.cast(x, self.weight, self.bias)
@@ -139,10 +142,8 @@ class Conv2d(Product):
     def __init__(self, members, in_channels, out_channels, bias=True):
         super().__init__()
         self.fan_in = in_channels * 9
-        self.weight = nn.Parameter(
-            torch.empty(members, out_channels, in_channels, 3, 3)
-        )
-        self.bias = nn.Parameter(torch.empty(members, out_channels)) if bias else None
+        self.weight = nn.Parameter(empty(members, out_channels, in_channels, 3, 3))
+        self.bias = nn.Parameter(empty(members, out_channels)) if bias else None
 
     def forward(self, x):
         members = len(self.weight)
@@ -175,10 +176,8 @@ class ConvTranspose2d(Product):
         # The expected number of inputs of an output pixel: a quarter of the 9 taps.
         self.fan_in = max(1, in_channels * 9 // 4)
         self.output_padding = tuple(1 - size % 2 for size in output_size)
-        self.weight = nn.Parameter(
-            torch.empty(members, in_channels, out_channels, 3, 3)
-        )
-        self.bias = nn.Parameter(torch.empty(members, out_channels)) if bias else None
+        self.weight = nn.Parameter(empty(members, in_channels, out_channels, 3, 3))
+        self.bias = nn.Parameter(empty(members, out_channels)) if bias else None
 
     def forward(self, x):
         members = len(self.weight)
@@ -211,10 +210,10 @@ class BatchNorm(nn.Module):
 
     def __init__(self, members, features):
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(members, features))
-        self.bias = nn.Parameter(torch.empty(members, features))
-        self.register_buffer("running_mean", torch.empty(members, features))
-        self.register_buffer("running_var", torch.empty(members, features))
+        self.weight = nn.Parameter(empty(members, features))
+        self.bias = nn.Parameter(empty(members, features))
+        self.register_buffer("running_mean", empty(members, features))
+        self.register_buffer("running_var", empty(members, features))
 
     def initialize(self, generators):
         """Start as the identity; nothing is random."""
@@ -468,7 +467,7 @@ class Center(nn.Module):
 
     def __init__(self, members, latent_dim):
         super().__init__()
-        self.value = nn.Parameter(torch.empty(members, 1, latent_dim))
+        self.value = nn.Parameter(empty(members, 1, latent_dim))
 
     def initialize(self, generators):
         """Draw from the standard normal distribution."""
@@ -520,4 +519,5 @@ def squared_error(output, target, weight):
 def sum_of_squares(x):
     """Sum over all but the first dimension, ``(k,)``."""
     # One product is quicker than a square and a sum.
-    return torch.bmm(x.view(len(x), 1, -1), x.view(len(x), -1, 1)).view(-1)
+    x = x.reshape(len(x), 1, -1)
+    return torch.bmm(x, x.mT).view(-1)

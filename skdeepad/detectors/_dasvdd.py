@@ -135,13 +135,11 @@ class DASVDD(BaseAutoencoderDetector):
         return float(self._state["gamma"][0, 0])
 
     def _build_network(self, n_features, members):
-        import torch
-
-        from skdeepad._nn import Center
+        from skdeepad._nn import Center, empty
 
         network = super()._build_network(n_features, members)
         network.center = Center(members, self._latent_size())
-        network.register_buffer("gamma", torch.empty(members, 1))
+        network.register_buffer("gamma", empty(members, 1))
         return network
 
     def _before_training(self, network, x, continued):
