@@ -265,7 +265,9 @@ class BaseDeepDetector(
             )
             for chunk in chunks(X):
                 self.scaler_.partial_fit(X[chunk])
-            network = build(partial(self._build_network, X.shape[1]), seeds).to(device)
+            network = build(partial(self._build_network, X.shape[1]), seeds)
+            if device.type != "cpu":
+                network.to(device)
         x = place(X, self._scale, device)
         self._before_training(network, x, continued)
         rows = held_out = None

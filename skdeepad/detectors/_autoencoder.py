@@ -42,11 +42,12 @@ class AutoencoderDetector(BaseAutoencoderDetector):
     >>> import numpy as np
     >>> from skdeepad import AutoencoderDetector
     >>> X = np.random.default_rng(0).normal(size=(200, 3))
-    >>> detector = AutoencoderDetector(random_state=0, max_epochs=20).fit(X)
+    >>> detector = AutoencoderDetector(random_state=0).fit(X)
     >>> detector.predict([[0, 0, 0], [9, -9, 9]])
     array([ 1, -1])
     """
 
+    max_epochs: int = 20
     noise_std: float = 0.0
 
     _parameter_constraints: ClassVar[dict] = {
@@ -63,8 +64,7 @@ class AutoencoderDetector(BaseAutoencoderDetector):
         from skdeepad._nn import GaussianNoise
 
         network = super()._build_network(n_features, members)
-        if self.noise_std:
-            network.noise = GaussianNoise()
+        network.noise = GaussianNoise() if self.noise_std else None
         return network
 
     def _loss(self, network, x):
@@ -74,11 +74,11 @@ class AutoencoderDetector(BaseAutoencoderDetector):
     def _set_gradients(self, network, x):
         from skdeepad._nn import squared_error
 
-        loss = partial(squared_error, target=x, weight=1 / x[0].numel())
+        loss = partial(squared_error, target=x, weight=1 / (x.shape[1] * x.shape[2]))
         return {"loss": network.set_gradients(self._noisy(network, x), loss)}
 
     def _noisy(self, network, x):
-        return network.noise(x, self.noise_std) if hasattr(network, "noise") else x
+        return x if network.noise is None else network.noise(x, self.noise_std)
 
     def _feature_errors(self, network, x):
         return self._reconstruction(network, x).sub_(x).square_().div_(x.shape[2])

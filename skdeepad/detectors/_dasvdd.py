@@ -291,7 +291,9 @@ def _center_distance(network, x):
     """Mean squared distance of the codes from the centre, and their differences."""
     from skdeepad._nn import sum_of_squares
 
-    difference = fixed_codes(network, x) - network.center.value.data
+    # Contiguous, so that sums run in one order however many members there are.
+    z = fixed_codes(network, x).contiguous()
+    difference = z - network.center.value.data
     value = sum_of_squares(difference).div_(x.shape[1])
     return {"center_distance": value}, difference
 
