@@ -123,13 +123,17 @@ class BaseAutoencoderDetector(ReconstructionMixin, BaseDeepDetector):
 
     def _gradient_phase(self, network, parameters, share=None):
         """Lowers the loss, by the network's own backward pass where it has one."""
+        from skdeepad._nn import refresh
         from skdeepad._training import GradientPhase
 
+        options = {"share": share}
+        if network.has_own_backward:
+            options["set_gradients"] = partial(self._set_gradients, network)
+            layers = [m for m in network.modules() if getattr(m, "dtype", None)]
+            if layers:
+                options["after_step"] = partial(refresh, layers)
         loss = partial(self._loss, network)
-        own = partial(self._set_gradients, network)
-        if not network.has_own_backward:
-            own = None
-        return GradientPhase(loss, parameters, self._adam, own, share)
+        return GradientPhase(loss, parameters, self._adam, **options)
 
     def _check_input(self, X):
         if self.output_activation == "sigmoid":

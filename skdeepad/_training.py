@@ -60,8 +60,8 @@ class GradientPhase:
     Parameters
     ----------
     loss : callable
-        Maps rows ``(k, batch, features)`` to a dict of tensors ``(k,)``: the
-        objective to lower and the parts to record.
+        Maps rows ``(k, batch, features)`` to a dict of tensors ``(k,)``: ``"loss"``,
+        which is lowered, and its parts, which are recorded.
     set_gradients : callable, default=None
         Takes the place of ``loss`` and sets the parameters' gradients by itself; None
         leaves them to autograd.
@@ -72,8 +72,8 @@ class GradientPhase:
         Makes an object with ``step()`` from :class:`FlatParameters`.
     share : callable, default=None
         Maps the number of rows of a batch to the slice of them this phase uses.
-    objective : str, default="loss"
-        Which of the loss's parts to lower.
+    after_step : callable, default=None
+        Called when the parameters have changed.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class GradientPhase:
         optimizer,
         set_gradients=None,
         share=None,
-        objective="loss",
+        after_step=None,
     ):
-        self._loss, self._objective = loss, objective
+        self._loss = loss
         self._set_gradients = set_gradients or self._set_by_autograd
-        self.share = share
+        self.share, self._after_step = share, after_step
         self.distributed = False
         self._parameters = list(parameters)
         flat = FlatParameters(self._parameters)
@@ -111,11 +111,13 @@ class GradientPhase:
         else:
             parts = self._set_gradients(x)
         self._optimizer.step()
+        if self._after_step is not None:
+            self._after_step()
         return parts
 
     def _set_by_autograd(self, x):
         parts = self._loss(x)
-        loss = parts[self._objective]
+        loss = parts["loss"]
         # Members share no parameter, so that the sum's gradient is each one's own.
         gradients = torch.autograd.grad(
             loss, self._parameters, torch.ones_like(loss), materialize_grads=True
@@ -366,7 +368,6 @@ def train(
     if validation_rows is not None:
         validate = partial(_evaluate, network, validation_loss, X, validation_rows)
     last_epoch, stop = first_epoch + max_epochs, False
-    prepare(network)
     layers = random_layers(network)
     own = (_processes.rank(),) if distributed else ()
     for phase in phases:
@@ -377,6 +378,7 @@ def train(
         elif progress.early is not None and first_epoch:
             # A warm start keeps the weights it found, unless it finds better ones.
             progress.early.update(validate().cpu())
+        prepare(network)
         while progress.active.any() and progress.epoch < last_epoch and not stop:
             epoch = progress.epoch
             if reports is not None:

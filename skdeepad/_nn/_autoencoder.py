@@ -99,6 +99,15 @@ class Autoencoder(nn.Module):
         """Whether :meth:`set_gradients` is there: for fully connected ones."""
         return None not in self._recorded
 
+    def fixed_codes(self, x):
+        """As :meth:`encode`, for what no gradient is to flow back from."""
+        if not self.has_own_backward:
+            return self.encode(x)
+        z = x
+        for layer in self._recorded[0]:
+            z, _ = layer.record(z)
+        return z.to(x.dtype)
+
     def set_gradients(self, x, loss, *on_code):
         """Set the parameters' gradients; the loss ``(k,)`` of the reconstruction.
 

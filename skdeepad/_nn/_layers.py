@@ -87,14 +87,24 @@ class Linear(Product):
 
     def bind(self):
         """Note the tensors of a step, which a module is slow to look up."""
-        bias = None if self.bias is None else self.bias.data
+        weight, bias = self.weight.data, None if self.bias is None else self.bias.data
         bias_gradient = None if bias is None else gradient_of(self.bias)
-        self.bound = self.weight.data, bias, gradient_of(self.weight), bias_gradient
+        self.bound = weight, bias, gradient_of(self.weight), bias_gradient
+        if self.dtype is not None:
+            # Memory to keep: new pages cost more than what is written to them.
+            self._low = weight.to(self.dtype)
+            self._low_gradient = torch.empty_like(self._low)
+
+    def refresh(self):
+        """Take over weights that have changed, in the products' own type."""
+        self._low.copy_(self.bound[0])
 
     def record(self, x):
         weight, bias, _, _ = self.bound
         like = x
-        x, weight, bias = self.cast(x, weight, bias)
+        if self.dtype is not None:
+            weight = self._low
+            x, bias = self.cast(x, bias)
         y = torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
         return y, (x, weight, like)
 
@@ -103,12 +113,21 @@ class Linear(Product):
         _, bias, weight_gradient, bias_gradient = self.bound
         if bias is not None:
             torch.sum(gradient, 1, keepdim=True, dtype=bias.dtype, out=bias_gradient)
-        if self.dtype is None and weight_gradient.is_contiguous():
+        if self.dtype is not None:
+            gradient = gradient.to(self.dtype)
+            torch.bmm(x.mT, gradient, out=self._low_gradient)
+            weight_gradient.copy_(self._low_gradient)
+        elif weight_gradient.is_contiguous():
             torch.bmm(x.mT, gradient, out=weight_gradient)
         else:  # padded, for which bmm would take one member at a time
-            gradient = gradient.to(weight.dtype)
             weight_gradient.copy_(torch.bmm(x.mT, gradient))
         return torch.bmm(gradient, weight.mT).to(like.dtype) if wanted else None
+
+
+def refresh(layers):
+    """Let layers of another type take over weights that have changed."""
+    for layer in layers:
+        layer.refresh()
 
 
 def gradient_of(parameter):

@@ -291,9 +291,7 @@ def _center_distance(network, x):
     """Mean squared distance of the codes from the centre, and their differences."""
     from skdeepad._nn import sum_of_squares
 
-    # Contiguous, so that sums run in one order however many members there are.
-    z = fixed_codes(network, x).contiguous()
-    difference = z - network.center.value.data
+    difference = fixed_codes(network, x) - network.center.value.data
     value = sum_of_squares(difference).div_(x.shape[1])
     return {"center_distance": value}, difference
 
@@ -315,8 +313,8 @@ def fixed_codes(network, x):
 
     with torch.no_grad():
         if not network.has_modes:
-            return network.encode(x)
+            return network.fixed_codes(x)
         network.eval()
-        z = network.encode(x)
+        z = network.fixed_codes(x)
     network.train()
     return z
