@@ -63,8 +63,17 @@ class Product(Initialized):
         if self.dtype is None:
             return tensors
         return [
-            tensor if tensor is None else tensor.to(self.dtype) for tensor in tensors
+            tensor if tensor is None else lowered(tensor, self.dtype)
+            for tensor in tensors
         ]
+
+
+def lowered(tensor, dtype):
+    """A tensor in another type; itself where it is of that type."""
+    if tensor.dtype == dtype:
+        return tensor
+    # A slice of one member's batch keeps its strides otherwise, and is copied again.
+    return tensor.to(dtype, memory_format=torch.contiguous_format)
 
 
 def set_dtype(network, dtype):
@@ -127,10 +136,12 @@ class Linear(Product):
     def backward(self, gradient, saved, wanted):
         x, like = saved
         _, bias, weight_gradient, bias_gradient = self.bound
-        if bias is not None:
-            torch.sum(gradient, 1, keepdim=True, dtype=bias.dtype, out=bias_gradient)
         if self.dtype is not None:
-            gradient = gradient.to(self.dtype)
+            gradient = lowered(gradient, self.dtype)
+        if bias is not None:
+            # Summed in float32, and without a copy in it, whatever the type.
+            bias_gradient.copy_(gradient.sum(1, keepdim=True))
+        if self.dtype is not None:
             torch.bmm(x.mT, gradient, out=self._low_gradient)
             weight_gradient.copy_(self._low_gradient)
         elif self._is_narrow:
