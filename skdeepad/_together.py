@@ -1,7 +1,7 @@
 """Train several detectors as the members of one network.
 
-A search asks for its fits first (:class:`Requests`), trains them in groups, and then
-runs as it always does: each fit finds its networks trained (:class:`Trained`).
+First every fit is asked for (:class:`Requests`). What was asked for trains in groups,
+and is then fitted as always: each fit finds its networks trained (:class:`Trained`).
 """
 
 import copy
@@ -11,7 +11,6 @@ from itertools import chain, pairwise
 
 import joblib
 import numpy as np
-from sklearn.utils.parallel import Parallel, delayed
 
 from skdeepad._deep import TRAINED_BEFORE, Run
 
@@ -39,7 +38,14 @@ class Requests:
     """Notes what fits are asked for, and refuses to carry them out."""
 
     def __init__(self):
-        self._wanted, self._rows = {}, {}
+        self._wanted, self._rows, self._last = {}, {}, None
+
+    def note(self, task):
+        """Call a task, up to the first fit it asks for; the key of that, or None."""
+        self._last = None
+        with serving(self), suppress(Exception):  # which the task will raise again
+            task()
+        return self._last
 
     def serve(self, detector, X):
         """Note a detector and its rows; equal rows are kept once."""
@@ -51,14 +57,15 @@ class Requests:
         if not alone and fits_in_memory(X.shape, detector._torch_device()):
             digest = _digest(X)
             X = self._rows.setdefault(digest, X)
-            self._wanted.setdefault(_key(detector, digest), (copy.copy(detector), X))
+            self._last = _key(detector, digest)
+            self._wanted.setdefault(self._last, (copy.copy(detector), X))
         raise Deferred
 
     def __len__(self):
         return len(self._wanted)
 
     def groups(self):
-        """What was asked for, in lists that train together."""
+        """What was asked for, in groups that may train together."""
         groups = {}
         for key, (detector, X) in self._wanted.items():
             # One that has no network or device raises its own error when it is fitted.
@@ -66,21 +73,14 @@ class Requests:
                 network = detector._build_network(X.shape[1], 1)
                 group = _group_key(detector, X, network)
                 if group not in groups:
-                    groups[group] = _Group(detector)
+                    groups[group] = Group(detector)
                 groups[group].items.append((key, detector, X))
         return list(groups.values())
 
-    def train(self, n_jobs=None):
-        """Train everything, in ``n_jobs`` of joblib's workers."""
-        n_jobs = joblib.effective_n_jobs(n_jobs)
-        on_cpu, on_gpu = [], []
-        for group in self.groups():
-            tasks, n_loops = (on_cpu, n_jobs) if group.is_on_cpu else (on_gpu, 1)
-            tasks += group.parts(n_loops)
-        outcomes = Parallel(n_jobs=n_jobs)(delayed(_fit_task)(task) for task in on_cpu)
-        # A GPU is one, whatever the number of workers.
-        outcomes += [_fit_task(task) for task in on_gpu]
-        return Trained({key: o for part in outcomes for key, o in part.items()})
+    def train(self):
+        """Train everything, in this process."""
+        parts = [part for group in self.groups() for part in group.parts(1)]
+        return Trained.of(*parts)
 
 
 def _group_key(detector, X, network):
@@ -92,8 +92,15 @@ def _group_key(detector, X, network):
     return joblib.hash((type(detector), fixed, X.shape, repr(network)))
 
 
-class _Group:
-    """Requests that may train together."""
+class Group:
+    """Requests that may train together.
+
+    Attributes
+    ----------
+    items : list of tuple
+        The key of a fit, its detector and its rows.
+    is_on_cpu : bool
+    """
 
     def __init__(self, detector):
         self.items = []
@@ -120,6 +127,14 @@ class Trained:
     def __init__(self, outcomes):
         self._outcomes = outcomes
 
+    @classmethod
+    def of(cls, *parts):
+        """Train each list of a group's items in one loop."""
+        outcomes = {}
+        for items in parts:
+            outcomes |= _outcomes(items)
+        return cls(outcomes)
+
     def serve(self, detector, X):
         """Make a detector as the one trained for it; False where there is none."""
         outcome = self._outcomes.get(_key(detector, _digest(X)))
@@ -131,8 +146,10 @@ class Trained:
         return True
 
 
-def _fit_task(items):
-    """Train the detectors of a task."""
+def _outcomes(items):
+    """Train the detectors of a list; of each key the detector, or why it is none."""
+    if not items:
+        return {}
     keys, detectors, Xs = zip(*items, strict=True)
     try:
         errors = fit_together(detectors, Xs)

@@ -2,15 +2,17 @@
 
 import copy
 import warnings
-from contextlib import suppress
+from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
-import numpy as np
-from joblib import parallel_config
-from sklearn.base import is_classifier
-from sklearn.model_selection import GridSearchCV, check_cv
+from joblib import effective_n_jobs, parallel_config
+from joblib.parallel import ParallelBackendBase, SequentialBackend
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils.parallel import Parallel, delayed
 
-from skdeepad._together import Requests, serving
+from skdeepad._together import Requests, Trained, serving
 
 
 class BatchedGridSearchCV(GridSearchCV):
@@ -98,58 +100,139 @@ n_splits_, refit_time_, multimetric_
             ``error_score="raise"``.
         """
         self._validate_params()
-        self._get_scorers()
-        # Equal in all, but for folds that are the same at each call.
-        splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         search = copy.copy(self)
-        search.cv = _SameFolds(splitter)
-        noting = copy.copy(search).set_params(
-            refit=False, verbose=0, error_score=np.nan, n_jobs=None
-        )
-        vars(noting).pop("_skl_callbacks", None)
-        requests = Requests()
-        # In this process and thread, where the requests and later the networks are.
-        with (
-            parallel_config(backend="sequential"),
-            warnings.catch_warnings(),
-            serving(requests),
-        ):
-            # All fits fail; what else is wrong comes up again below.
-            warnings.simplefilter("ignore")
-            with suppress(Exception):
-                super(BatchedGridSearchCV, noting).fit(X, y, **params)
-        started = perf_counter()
-        trained = requests.train(self.n_jobs)
-        seconds = perf_counter() - started
+        search.pre_dispatch = "all"  # to be divided, all tasks must be known
+        together = _Together(self.n_jobs)
+        with parallel_config(backend=together):
+            super(BatchedGridSearchCV, search).fit(X, y, **params)
         if self.verbose:
             print(
-                f"Trained {len(requests)} fits together in {len(requests.groups())} "
-                f"groups, {seconds:.1f} s"
+                f"Trained {together.n_fits} fits together in {together.n_groups} "
+                f"groups, {together.seconds:.1f} s"
             )
-        with parallel_config(backend="sequential"), serving(trained):
-            super(BatchedGridSearchCV, search).fit(X, y, **params)
         times = search.cv_results_["mean_fit_time"]
-        times += seconds / (len(times) * search.n_splits_)
-        search._checked_cv_orig = splitter
+        times += together.seconds / (len(times) * search.n_splits_)
         for name, value in vars(search).items():
             if name not in self.get_params(deep=False):
                 setattr(self, name, value)
         return self
 
 
-class _SameFolds:
-    """A splitter that gives the folds of its first call again."""
+class _Together(ParallelBackendBase):
+    """A joblib backend that trains what its tasks ask for together.
 
-    def __init__(self, splitter):
-        self._splitter, self._folds = splitter, None
+    A search's tasks are called twice. In this process each is called up to its first
+    fit, which is noted. Then they are divided among the workers by what trains
+    together; a worker trains the networks of its tasks, and calls them.
 
-    def split(self, X, y=None, groups=None):
-        """Indices of training and test rows, fold by fold."""
-        if self._folds is None:
-            self._folds = list(self._splitter.split(X, y, groups))
-        return iter(self._folds)
+    Parameters
+    ----------
+    n_jobs : int or None
+        Of the workers of the joblib backend that is active now.
 
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(self._splitter, name)
+    Attributes
+    ----------
+    n_fits, n_groups : int
+        What was asked for.
+    seconds : float
+        Sum of the times that training took.
+    """
+
+    def __init__(self, n_jobs):
+        super().__init__(nesting_level=0)
+        self._n_jobs = effective_n_jobs(n_jobs)
+        self._workers = Parallel(n_jobs=n_jobs)
+        self._tasks = []
+        self.n_fits = self.n_groups = 0
+        self.seconds = 0.0
+        self._is_open = True
+
+    # What joblib calls.
+
+    def effective_n_jobs(self, n_jobs):
+        # With one, joblib itself calls the tasks: a refit's, once the search is over.
+        return 2 if self._is_open else 1
+
+    def get_nested_backend(self):
+        # In the thread of the task, where the networks are.
+        return SequentialBackend(nesting_level=1), None
+
+    def submit(self, func, callback=None):
+        self._tasks.append(_Task(func, callback))
+        return self._tasks[-1]
+
+    def retrieve_result(self, task, timeout=None):
+        if self._tasks:
+            tasks, self._tasks = self._tasks, []
+            self._call(tasks)
+            for each in tasks:
+                each.report()
+        return task.result
+
+    def terminate(self):
+        self._is_open = False
+
+    # What they come to.
+
+    def _call(self, tasks):
+        """Give each task its result."""
+        requests = Requests()
+        with parallel_config(backend="sequential"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong comes up again below
+            wanted = [requests.note(task.call_quietly) for task in tasks]
+            here = Parallel()
+        groups = requests.groups()
+        self.n_fits, self.n_groups = len(requests), len(groups)
+        by_key = {}
+        for key, task in zip(wanted, tasks, strict=True):
+            by_key.setdefault(key, []).append(task)
+        on_cpu, on_gpu = [], []
+        for group in groups:
+            jobs, n_loops = (on_cpu, self._n_jobs) if group.is_on_cpu else (on_gpu, 1)
+            for items in group.parts(n_loops):
+                own = [task for key, _, _ in items for task in by_key.pop(key)]
+                jobs.append((items, own))
+        # The others train no network, or fail before they do.
+        on_cpu += [([], [task]) for tasks in by_key.values() for task in tasks]
+        # A GPU is one, whatever the number of workers.
+        for workers, jobs in ((self._workers, on_cpu), (here, on_gpu)):
+            outcomes = workers(
+                delayed(_train_and_call)(items, [task.function for task in own])
+                for items, own in jobs
+            )
+            for (_, own), (results, seconds) in zip(jobs, outcomes, strict=True):
+                self.seconds += seconds
+                for task, result in zip(own, results, strict=True):
+                    task.result = result
+
+
+@dataclass
+class _Task:
+    """A call that joblib asks for, and what it is to be told of it."""
+
+    function: Any
+    report: Any
+    result: Any = None
+
+    def call_quietly(self):
+        """Call it on a clone, without a word to the user or to callbacks."""
+        quiet = {"verbose": 0, "callback_ctx": None}
+        for function, (estimator, *args), params in self.function.items:
+            params = params | {k: quiet[k] for k in quiet if k in params}
+            function(clone(estimator), *args, **params)
+
+
+def _train_and_call(items, functions):
+    """Train the networks of these items, and call functions that fit them.
+
+    Returns
+    -------
+    results : list
+    seconds : float
+        Of the training.
+    """
+    start = perf_counter()
+    trained = Trained.of(items)
+    seconds = perf_counter() - start
+    with serving(trained):
+        return [function() for function in functions], seconds
