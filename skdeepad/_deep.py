@@ -113,7 +113,7 @@ class BaseDeepDetector(
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "warm_start": ["boolean"],
         "checkpoint_dir": [str, PathLike, None],
-        "precision": [StrOptions({"auto", "float32", "bf16"})],
+        "precision": [StrOptions({"auto", "float32", "tf32", "bf16"})],
         "distributed": ["boolean"],
         "device": [str],
         "random_state": ["random_state"],
@@ -248,6 +248,11 @@ class BaseDeepDetector(
         from skdeepad._training import build, split_validation
 
         device = self._torch_device()
+        if self.precision == "tf32" and device.type != "cuda":
+            raise ValueError(
+                f"precision='tf32' is for GPUs, and this fit is on {str(device)!r}: "
+                "set precision='float32', or 'bf16' if the processor has it."
+            )
         if seeds is None:
             seeds = member_seeds(self.random_state, self.n_estimators)
         if self.distributed:
@@ -279,7 +284,12 @@ class BaseDeepDetector(
     def _train(self, run, **options):
         """Train the networks of a :class:`Run`; see ``skdeepad._training.train``."""
         from skdeepad._nn import set_dtype
-        from skdeepad._training import load_phases_state, phases_state, train
+        from skdeepad._training import (
+            allow_tf32,
+            load_phases_state,
+            phases_state,
+            train,
+        )
 
         set_dtype(run.network, self._product_dtype(run))
         phases = self._phases(run.network)
@@ -296,7 +306,8 @@ class BaseDeepDetector(
             options["validation_rows"] = run.held_out
             options["validation_loss"] = partial(self._loss, run.network)
             options["n_iter_no_change"] = self.n_iter_no_change
-        outcome = train(run.network, phases, run.x, run.rows, **options)
+        with allow_tf32(run.x.device, self.precision == "tf32"):
+            outcome = train(run.network, phases, run.x, run.rows, **options)
         run.optimizers = phases_state(phases)
         return outcome
 
@@ -305,8 +316,11 @@ class BaseDeepDetector(
         import torch
 
         if self.precision == "auto":
+            device = run.x.device
             work = run.network.work // run.network.members * int(self.batch_size)
-            low = work >= LARGE_WORK and _has_bf16(run.x.device)
+            low = work >= LARGE_WORK and _has_bf16(device)
+            # A processor's convolutions gain nothing.
+            low &= self.architecture == "mlp" or device.type == "cuda"
         else:
             low = self.precision == "bf16"
         return torch.bfloat16 if low else None

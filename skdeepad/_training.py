@@ -654,3 +654,25 @@ def limit_threads(device, work):
         with _limits["lock"]:
             _limits["depth"] -= 1
             torch.set_num_threads(_limits["threads"])
+
+
+@contextmanager
+def allow_tf32(device, allowed):
+    """Let a GPU take products of float32 in TF32 or not, and undo it after.
+
+    torch keeps that for the process, and by default allows it in convolutions only.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    _set_tf32("high" if allowed else "highest", allowed)
+    try:
+        yield
+    finally:
+        _set_tf32(*before)
+
+
+def _set_tf32(products, convolutions):
+    torch.set_float32_matmul_precision(products)
+    torch.backends.cudnn.allow_tf32 = convolutions

@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -14,7 +15,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 
 from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
-from skdeepad._training import build, prepare, random_layers, seed_layers
+from skdeepad._training import (
+    allow_tf32,
+    build,
+    prepare,
+    random_layers,
+    seed_layers,
+)
 from skdeepad.thresholds import Conformal
 from tests.conftest import every_deep, make
 from tests.test_training import SGD
@@ -414,3 +421,56 @@ def test_automatic_precision(has_bf16, batch_size, expected, problem, monkeypatc
         detector = make(AutoencoderDetector, precision="auto", batch_size=batch_size)
         run = detector.set_params(n_estimators=n_estimators)._start(X)
         assert detector._product_dtype(run) == expected
+
+
+def test_automatic_precision_leaves_a_processors_convolutions_alone(monkeypatch):
+    monkeypatch.setattr("skdeepad._deep._has_bf16", lambda device: True)
+    monkeypatch.setattr("skdeepad._deep.LARGE_WORK", 1)
+    X = np.zeros((8, 16))
+    params = {"precision": "auto", "hidden_layer_sizes": (4,)}
+    for architecture, image_shape, expected in [
+        ("mlp", None, torch.bfloat16),
+        ("conv", (1, 4, 4), None),
+    ]:
+        detector = make(AutoencoderDetector, **params)
+        detector.set_params(architecture=architecture, image_shape=image_shape)
+        assert detector._product_dtype(detector._start(X)) == expected
+
+
+def test_tf32_is_for_gpus(problem):
+    X, _ = problem
+    with pytest.raises(ValueError, match="tf32' is for GPUs, and this fit is on 'cpu'"):
+        make(AutoencoderDetector, precision="tf32", device="cpu").fit(X)
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_tf32_is_set_in_training_and_undone(allowed):
+    def settings():
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    before = settings()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        allow_tf32(torch.device("cuda"), allowed),
+    ):
+        assert settings() == ("high" if allowed else "highest", allowed)
+        raise KeyboardInterrupt
+    assert settings() == before
+    with allow_tf32(torch.device("cpu"), True):
+        assert settings() == before
+
+
+def test_tf32_is_asked_for_by_the_parameter(problem, monkeypatch):
+    X, _ = problem
+    asked = []
+
+    def spy(device, allowed):
+        asked.append(allowed)
+        return nullcontext()
+
+    monkeypatch.setattr("skdeepad._training.allow_tf32", spy)
+    for precision in ("float32", "tf32"):
+        detector = make(AutoencoderDetector)
+        run = detector._start(X)
+        detector.set_params(precision=precision)._train(run)
+    assert asked == [False, True]

@@ -138,23 +138,28 @@ class Linear(Product):
         _, bias, weight_gradient, bias_gradient = self.bound
         if self.dtype is not None:
             gradient = lowered(gradient, self.dtype)
-        if bias is not None:
-            # Summed in float32, and without a copy in it, whatever the type.
-            bias_gradient.copy_(gradient.sum(1, keepdim=True))
-        if self.dtype is not None:
+            if bias is not None:
+                # Added up in float32, whatever the type.
+                bias_gradient.copy_(gradient.sum(1, keepdim=True))
             torch.bmm(x.mT, gradient, out=self._low_gradient)
             weight_gradient.copy_(self._low_gradient)
-        elif self._is_narrow:
-            weight_gradient.copy_(torch.bmm(gradient.mT, x).mT)
-        elif weight_gradient.is_contiguous():
-            torch.bmm(x.mT, gradient, out=weight_gradient)
-        else:  # padded, for which bmm would take one member at a time
-            weight_gradient.copy_(torch.bmm(x.mT, gradient))
+        else:
+            if bias is not None:
+                torch.sum(gradient, 1, keepdim=True, out=bias_gradient)
+            self._set_weight_gradient(x, gradient, weight_gradient)
         if not wanted:
             return None
         if self._takes_narrow:
             return torch.bmm(self._operand, gradient.mT).mT.to(like.dtype)
         return torch.bmm(gradient, self._operand_t).to(like.dtype)
+
+    def _set_weight_gradient(self, x, gradient, out):
+        if self._is_narrow:
+            out.copy_(torch.bmm(gradient.mT, x).mT)
+        elif out.is_contiguous():
+            torch.bmm(x.mT, gradient, out=out)
+        else:  # padded, for which bmm would take one member at a time
+            out.copy_(torch.bmm(x.mT, gradient))
 
 
 def refresh(layers):
