@@ -20,19 +20,19 @@ class BatchedGridSearchCV(GridSearchCV):
 
     The same call, attributes and scores: the search is scikit-learn's own, and only
     the training of this package's deep detectors (also within pipelines) is done
-    beforehand. Candidates that differ only in what leaves the networks' shape alone
-    (learning rate, weight decay, dropout, noise, ``beta``, ``gamma``, seeds,
-    ``n_estimators``, ``max_epochs``, thresholds, ways of scoring) train together with
-    all folds as members of one network, each on its own rows; other parameters split
-    the grid into groups. Candidates that differ only in ``max_epochs``,
-    ``threshold``, ``contamination`` or a VAE's scoring are trained once.
+    beforehand, by the workers that then score the candidates. Candidates that differ
+    only in what leaves the networks' shape alone (learning rate, weight decay, dropout,
+    noise, ``beta``, ``gamma``, seeds, ``n_estimators``, ``max_epochs``, thresholds,
+    ways of scoring) train together with all folds as members of one network, each on
+    its own rows; other parameters split the grid into groups. Candidates that differ
+    only in ``max_epochs``, ``threshold``, ``contamination`` or a VAE's scoring are
+    trained once.
 
     Parameters
     ----------
     estimator : object
         A deep detector, a pipeline that ends in one, or a meta-estimator that fits
-        one. Others work too, and gain nothing: they are fitted twice, and one at a
-        time.
+        one. Others work too, and gain nothing: they are fitted twice.
     param_grid : dict or list of dict
         Values to try, by parameter name.
     scoring : str, callable, list, tuple or dict, default=None
@@ -40,9 +40,11 @@ class BatchedGridSearchCV(GridSearchCV):
         given: ``"roc_auc"`` with labels of +1 and -1, ``label_free_scorer`` without
         any.
     n_jobs : int, default=None
-        Of joblib's workers to train in: large groups are divided among them. None
-        means 1, unless in a :func:`joblib.parallel_config`.
-    refit, cv, verbose, pre_dispatch, error_score, return_train_score
+        Of joblib's workers: large groups are divided among them. None means 1,
+        unless in a :func:`joblib.parallel_config`.
+    pre_dispatch : object
+        Not used: all candidates must be known to be divided.
+    refit, cv, verbose, error_score, return_train_score
         As in GridSearchCV. A candidate that diverges leaves the others alone.
 
     Attributes
@@ -216,7 +218,7 @@ class _Task:
 
     def call_quietly(self):
         """Call it on a clone, without a word to the user or to callbacks."""
-        quiet = {"verbose": 0, "callback_ctx": None}
+        quiet = {"verbose": 0, "callback_ctx": None, "error_score": "raise"}
         for function, (estimator, *args), params in self.function.items:
             params = params | {k: quiet[k] for k in quiet if k in params}
             function(clone(estimator), *args, **params)
