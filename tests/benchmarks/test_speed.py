@@ -153,16 +153,16 @@ def test_steps(measurements, tmp_path, capsys):
 
 
 def test_step_costs_of_known_fits(capsys):
-    def fits(subject, members, one, two):
+    def fits(subject, members, one, three):
         same = {"subject": subject, "variant": "plain", "members": members}
         same |= {"rows": 320}  # ten steps
-        return table(rows(*one, epochs=1, **same), rows(*two, epochs=2, **same))
+        return table(rows(*one, epochs=1, **same), rows(*three, epochs=3, **same))
 
     known = table(
-        fits("bare loop", 1, (0.2, 0.3), (0.4, 0.6)),
-        fits("skdeepad", 1, (0.1, 0.1), (0.2, 0.4)),
-        fits("skdeepad", 64, (0.1, 0.1), (6.5, 6.5)),
-        fits("PyOD", 1, (1.0, 2.0), (3.0, 3.0)),
+        fits("bare loop", 1, (0.2, 0.3), (0.6, 0.9)),
+        fits("skdeepad", 1, (0.1, 0.1), (0.3, 0.7)),
+        fits("skdeepad", 64, (0.1, 0.1), (12.9, 12.9)),
+        fits("PyOD", 1, (1.0, 3.0), (5.0, 5.0)),
     )
     costs = steps.step_costs(known)
     ours = costs["skdeepad", "plain", 1]
@@ -335,17 +335,17 @@ def test_precision(measurements, capsys):
 
 
 def test_precision_of_known_figures(capsys):
-    def known(variant, one, three, auroc):
+    def known(variant, one, nine, auroc):
         same = {"variant": variant, "rows": 100}
         return table(
             rows(*one, measure="fit seconds", epochs=1, **same),
-            rows(*three, measure="fit seconds", epochs=3, **same),
+            rows(*nine, measure="fit seconds", epochs=9, **same),
             rows(*auroc, measure="AUROC", epochs=50, **same),
         )
 
     known = table(
-        known("float32", (1.0, 2.0), (5.0, 5.0), (0.90, 0.92, 0.94)),
-        known("bf16", (1.0, 1.0), (3.0, 2.0), (0.92, 0.92, 0.95)),
+        known("float32", (1.0, 5.0), (17.0, 17.0), (0.90, 0.92, 0.94)),
+        known("bf16", (1.0, 1.0), (9.0, 5.0), (0.92, 0.92, 0.95)),
     )
     costs = precision.epoch_costs(known)
     assert (costs["float32"].best, costs["bf16"].best) == (2.0, 0.5)
