@@ -18,6 +18,7 @@ LabelFreeScorer uses.
 import argparse
 import contextlib
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ from skdeepad import (
     PCADetector,
     VAEDetector,
 )
-from skdeepad._together import Deferred, Requests, serving
+from skdeepad._together import Requests, Trained, serving
 from skdeepad.datasets import fetch_adbench, list_adbench
 
 CHOSEN_ON = "annthyroid breastw cardio glass ionosphere letter musk optdigits pima "
@@ -122,12 +123,11 @@ def halves(name, seed):
 def fit_all(detectors, X):
     """Fit all detectors, the networks together."""
     requests = Requests()
-    with serving(requests):
-        for detector in detectors.values():
-            if hasattr(detector, "max_epochs"):
-                with contextlib.suppress(Deferred):
-                    clone(detector).fit(X)
-    with serving(requests.train()):
+    for detector in detectors.values():
+        if hasattr(detector, "max_epochs"):
+            requests.note(partial(clone(detector).fit, X))
+    parts = [part for group in requests.groups() for part in group.parts(1)]
+    with serving(Trained.of(*parts)):
         return {name: detector.fit(X) for name, detector in detectors.items()}
 
 

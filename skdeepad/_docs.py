@@ -55,11 +55,12 @@ checkpoint_dir : str or path-like, default=None
     result as if it had not been. The file is removed when the fit ends.
     Not used by ``partial_fit`` and ``BatchedGridSearchCV``.
 precision : {"float32", "tf32", "bf16", "auto"}, default="float32"
-    Of the products in training; weights, sums over rows and scores are
-    precise in any case. "bf16" (bfloat16) is 1.7 times as quick for large
-    fully connected networks where the processor has such instructions, and
-    "auto" takes it there. "tf32" is for GPUs alone: float32 with the 10 bit
-    mantissa of their tensor cores.
+    Of the products in training; weights, their updates and scores are
+    precise in any case. "bf16" (bfloat16) is 1.6 to 1.7 times as quick for
+    large fully connected networks where the processor has such instructions,
+    and "auto" takes it there. "tf32" is for GPUs alone: float32 with the 10
+    bit mantissa of their tensor cores. "float32" is exact there too, also in
+    convolutions, where torch by itself takes TF32.
 distributed : bool, default=False
     Train with all processes of ``torch.distributed``'s default group, which
     call ``fit`` with the same rows: each takes its share of every batch,

@@ -83,18 +83,19 @@ class Streamed:
             out.copy_(host)
             return
         out.copy_(host, non_blocking=True)
-        self._copied.record()
+        self._copied.record(torch.cuda.current_stream(self.device))
 
     def _host(self, shape):
         """Memory to fill on the CPU; pinned for a GPU, and free again."""
         if self.device.type == "cpu":
             return torch.empty(shape, dtype=torch.float32, device="cpu")
         if self._copied is None:
-            self._copied = torch.cuda.Event()
+            self._copied, self._pinned = torch.cuda.Event(), None
+        self._copied.synchronize()
+        if self._pinned is None or len(self._pinned) < shape[0]:
             self._pinned = torch.empty(
                 shape, dtype=torch.float32, device="cpu", pin_memory=True
             )
-        self._copied.synchronize()
         return self._pinned[: shape[0]]
 
 

@@ -38,27 +38,25 @@ class Requests:
     """Notes what fits are asked for, and refuses to carry them out."""
 
     def __init__(self):
-        self._wanted, self._rows, self._last = {}, {}, None
+        self._wanted, self._rows, self._first = {}, {}, None
 
     def note(self, task):
-        """Call a task, up to the first fit it asks for; the key of that, or None."""
-        self._last = None
+        """Call a task; the key of the first fit it asks for, or None."""
+        self._first = None
         with serving(self), suppress(Exception):  # which the task will raise again
             task()
-        return self._last
+        return self._first
 
     def serve(self, detector, X):
-        """Note a detector and its rows; equal rows are kept once."""
+        """Note a task's first detector and its rows; equal rows are kept once."""
         from skdeepad._rows import fits_in_memory
 
-        # One with callbacks of its own trains alone, where they can see it, and so do
-        # large tables.
-        alone = bool(getattr(detector, "_skl_callbacks", None))
-        if not alone and fits_in_memory(X.shape, detector._torch_device()):
+        # A task may go on after it was refused a fit: a search within it does.
+        if self._first is None and fits_in_memory(X.shape, detector._torch_device()):
             digest = _digest(X)
             X = self._rows.setdefault(digest, X)
-            self._last = _key(detector, digest)
-            self._wanted.setdefault(self._last, (copy.copy(detector), X))
+            self._first = _key(detector, digest)
+            self._wanted.setdefault(self._first, (copy.copy(detector), X))
         raise Deferred
 
     def __len__(self):
@@ -76,11 +74,6 @@ class Requests:
                     groups[group] = Group(detector)
                 groups[group].items.append((key, detector, X))
         return list(groups.values())
-
-    def train(self):
-        """Train everything, in this process."""
-        parts = [part for group in self.groups() for part in group.parts(1)]
-        return Trained.of(*parts)
 
 
 def _group_key(detector, X, network):

@@ -656,21 +656,34 @@ def limit_threads(device, work):
             torch.set_num_threads(_limits["threads"])
 
 
+_tf32 = {"lock": Lock(), "depth": 0, "before": None}
+
+
 @contextmanager
 def allow_tf32(device, allowed):
     """Let a GPU take products of float32 in TF32 or not, and undo it after.
 
-    torch keeps that for the process, and by default allows it in convolutions only.
+    torch keeps that for the process, and by default allows it in convolutions only. Of
+    several fits in threads the last to begin decides, and the last to end undoes it.
     """
     if device.type != "cuda":
         yield
         return
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    _set_tf32("high" if allowed else "highest", allowed)
+    with _tf32["lock"]:
+        if not _tf32["depth"]:
+            _tf32["before"] = (
+                torch.get_float32_matmul_precision(),
+                torch.backends.cudnn.allow_tf32,
+            )
+        _tf32["depth"] += 1
+        _set_tf32("high" if allowed else "highest", allowed)
     try:
         yield
     finally:
-        _set_tf32(*before)
+        with _tf32["lock"]:
+            _tf32["depth"] -= 1
+            if not _tf32["depth"]:
+                _set_tf32(*_tf32["before"])
 
 
 def _set_tf32(products, convolutions):

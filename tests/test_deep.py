@@ -474,3 +474,14 @@ def test_tf32_is_asked_for_by_the_parameter(problem, monkeypatch):
         run = detector._start(X)
         detector.set_params(precision=precision)._train(run)
     assert asked == [False, True]
+
+
+def test_tf32_of_fits_that_overlap_is_undone_by_the_last():
+    before = torch.get_float32_matmul_precision()
+    first, second = (allow_tf32(torch.device("cuda"), True) for _ in range(2))
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert torch.get_float32_matmul_precision() == "high"
+    second.__exit__(None, None, None)
+    assert torch.get_float32_matmul_precision() == before

@@ -139,7 +139,7 @@ class Linear(Product):
         if self.dtype is not None:
             gradient = lowered(gradient, self.dtype)
             if bias is not None:
-                # Added up in float32, whatever the type.
+                # Added up in float32, and rounded as the weights' gradients are.
                 bias_gradient.copy_(gradient.sum(1, keepdim=True))
             torch.bmm(x.mT, gradient, out=self._low_gradient)
             weight_gradient.copy_(self._low_gradient)

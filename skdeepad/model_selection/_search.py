@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.parallel import Parallel, delayed
 
+from skdeepad._deep import BaseDeepDetector
 from skdeepad._together import Requests, Trained, serving
 
 
@@ -31,8 +32,8 @@ class BatchedGridSearchCV(GridSearchCV):
     Parameters
     ----------
     estimator : object
-        A deep detector, a pipeline that ends in one, or a meta-estimator that fits
-        one. Others work too, and gain nothing: they are fitted twice.
+        A deep detector, a pipeline that ends in one, or a meta-estimator that has
+        one as a parameter and fits it. Others work too, and gain nothing.
     param_grid : dict or list of dict
         Values to try, by parameter name.
     scoring : str, callable, list, tuple or dict, default=None
@@ -62,7 +63,8 @@ n_splits_, refit_time_, multimetric_
     Detectors that have callbacks of their own train alone, where these can see them.
     Those that train together print nothing (``verbose``), and warn once that early
     stopping did not stop all of them. Of the fits within a meta-estimator (folds of
-    a ThresholdedDetector) the first of each candidate and fold trains with others.
+    a ThresholdedDetector) the first of each candidate and fold trains with others, and
+    what is parallel within a candidate runs one by one, beside the networks.
 
     Examples
     --------
@@ -105,12 +107,12 @@ n_splits_, refit_time_, multimetric_
         search = copy.copy(self)
         search.pre_dispatch = "all"  # to be divided, all tasks must be known
         together = _Together(self.n_jobs)
-        with parallel_config(backend=together):
+        with together.config():
             super(BatchedGridSearchCV, search).fit(X, y, **params)
         if self.verbose:
             print(
                 f"Trained {together.n_fits} fits together in {together.n_groups} "
-                f"groups, {together.seconds:.1f} s"
+                f"groups, for {together.seconds:.1f} s in all workers"
             )
         times = search.cv_results_["mean_fit_time"]
         times += together.seconds / (len(times) * search.n_splits_)
@@ -147,13 +149,23 @@ class _Together(ParallelBackendBase):
         self._tasks = []
         self.n_fits = self.n_groups = 0
         self.seconds = 0.0
-        self._is_open = True
+
+    def config(self):
+        """A configuration of joblib that ends when the first Parallel is set up.
+
+        It is the search's own. Others, such as a refit's, have nothing to gather.
+        """
+        self._config = parallel_config(backend=self)
+        return self._config
 
     # What joblib calls.
 
+    def configure(self, n_jobs=1, parallel=None, **params):
+        self._config.unregister()
+        return super().configure(n_jobs, parallel, **params)
+
     def effective_n_jobs(self, n_jobs):
-        # With one, joblib itself calls the tasks: a refit's, once the search is over.
-        return 2 if self._is_open else 1
+        return 2  # with one, joblib would call the tasks itself, one by one
 
     def get_nested_backend(self):
         # In the thread of the task, where the networks are.
@@ -171,9 +183,6 @@ class _Together(ParallelBackendBase):
                 each.report()
         return task.result
 
-    def terminate(self):
-        self._is_open = False
-
     # What they come to.
 
     def _call(self, tasks):
@@ -184,7 +193,8 @@ class _Together(ParallelBackendBase):
             wanted = [requests.note(task.call_quietly) for task in tasks]
             here = Parallel()
         groups = requests.groups()
-        self.n_fits, self.n_groups = len(requests), len(groups)
+        self.n_fits += len(requests)
+        self.n_groups += len(groups)
         by_key = {}
         for key, task in zip(wanted, tasks, strict=True):
             by_key.setdefault(key, []).append(task)
@@ -217,11 +227,26 @@ class _Task:
     result: Any = None
 
     def call_quietly(self):
-        """Call it on a clone, without a word to the user or to callbacks."""
+        """Call it on a clone, unless that has nothing to train with others.
+
+        Without a word to the user or to the search's callbacks.
+        """
         quiet = {"verbose": 0, "callback_ctx": None, "error_score": "raise"}
         for function, (estimator, *args), params in self.function.items:
-            params = params | {k: quiet[k] for k in quiet if k in params}
-            function(clone(estimator), *args, **params)
+            estimator = clone(estimator)
+            estimator.set_params(**clone(params.get("parameters") or {}, safe=False))
+            if _trains_with_others(estimator):
+                params = params | {k: quiet[k] for k in quiet if k in params}
+                # Not the wrapper, which would let warnings through again.
+                function.__wrapped__(estimator, *args, **params)
+
+
+def _trains_with_others(estimator):
+    """Whether there are deep detectors in it, and no callbacks to see them train."""
+    parts = [estimator, *estimator.get_params().values()]
+    return any(isinstance(part, BaseDeepDetector) for part in parts) and not any(
+        getattr(part, "_skl_callbacks", None) for part in parts
+    )
 
 
 def _train_and_call(items, functions):

@@ -6,16 +6,17 @@ import threading
 import joblib
 import numpy as np
 import pytest
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.callback import ProgressBar
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+import skdeepad._deep
 import skdeepad._together
 import skdeepad._training
 from skdeepad import AutoencoderDetector, ThresholdedDetector, VAEDetector
@@ -459,3 +460,134 @@ def test_callbacks_see_the_search(problem):
     )
     search.set_callbacks(ProgressBar()).fit(X, y)
     assert search.best_score_ > 0.5
+
+
+def test_a_search_within_the_search(problem):
+    """It catches what its first fit raises, and asks for more fits."""
+    X, y = problem
+    folds = {"cv": StratifiedKFold(2), "scoring": "roc_auc"}
+    inner = GridSearchCV(make(AutoencoderDetector), {"weight_decay": [0, 0.1]}, **folds)
+    grid = {"estimator__learning_rate": [1e-3, 1e-2]}
+    assert_same(*searches(inner, grid, X, y, **folds))
+
+
+def test_a_warning_of_a_fit_comes_once_a_fit(problem):
+    X, y = problem
+    labels = (y == -1).astype(int)
+    for search in (GridSearchCV, BatchedGridSearchCV):
+        options = {"scoring": lambda *args: 1.0, "cv": KFold(3), "refit": False}
+        with pytest.warns(UserWarning, match="holds 0 and 1 only") as caught:
+            search(make(AutoencoderDetector), {"dropout": [0.1]}, **options).fit(
+                X, labels
+            )
+        assert len(caught) == 3
+
+
+class Counting(IsolationForest):
+    """Counts its fits."""
+
+    fits = 0
+
+    def fit(self, X, y=None):
+        Counting.fits += 1
+        return super().fit(X)
+
+
+def test_other_detectors_are_fitted_once(problem):
+    X, y = problem
+    pipeline = Pipeline([("detect", make(AutoencoderDetector))])
+    grid = {"detect": [Counting(n_estimators=5, random_state=0)]}
+    search = BatchedGridSearchCV(pipeline, grid, scoring="roc_auc", cv=CV, refit=False)
+    Counting.fits = 0
+    search.fit(X, y)
+    assert Counting.fits == 3
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_options_with_workers(backend, problem):
+    X, y = problem
+    grid = {"learning_rate": [1e-3, 1e-2]}
+    params = {"cv": CV, "n_jobs": 2, "scoring": lambda d, X, y: d.score_samples(X)[0]}
+    with joblib.parallel_config(backend):
+        assert_same(*searches(make(AutoencoderDetector), grid, X, y, **params))
+        heard = BatchedGridSearchCV(make(AutoencoderDetector), grid, **params)
+        heard.set_callbacks(ProgressBar()).fit(X, y)
+        assert heard.best_score_ < 0
+        failing = BatchedGridSearchCV(
+            make(AutoencoderDetector), {"learning_rate": [1e30]}, **params
+        )
+        with pytest.raises(ValueError, match="Training diverged"):
+            failing.set_params(error_score="raise").fit(X, y)
+
+
+def was_served(detector, X, y):
+    """A scorer: whether the detector's networks were trained before it was fitted."""
+    trained = skdeepad._deep.TRAINED_BEFORE.get()._outcomes.values()
+    return float(any(detector.history_ is one.history_ for one in trained))
+
+
+def test_no_fit_is_missed_in_other_processes(problem):
+    """Nor one of rows that joblib hands over as files, since they are large."""
+    X, y = problem
+    X, y = np.tile(X, (200, 1)), np.tile(y, 200)
+    assert X.nbytes > 2**20
+    search = BatchedGridSearchCV(
+        make(AutoencoderDetector, max_epochs=1, batch_size=4096),
+        {"learning_rate": [1e-3, 1e-2]},
+        scoring=was_served,
+        cv=OneClassKFold(2),
+        n_jobs=2,
+        refit=False,
+    ).fit(X, y)
+    assert search.cv_results_["mean_test_score"].tolist() == [1.0, 1.0]
+
+
+class InRounds(BatchedGridSearchCV):
+    """Calls for its candidates one by one."""
+
+    def _run_search(self, evaluate_candidates, **params):
+        for rate in (1e-3, 1e-2):
+            evaluate_candidates([{"learning_rate": rate}])
+
+
+def test_a_search_that_asks_several_times(problem, loops, capsys):
+    X, y = problem
+    search = InRounds(make(AutoencoderDetector), {}, scoring="roc_auc", cv=CV)
+    search.set_params(refit=False, verbose=1).fit(X, y)
+    assert [members for members, _, _ in loops] == [3, 3]
+    assert "Trained 6 fits together in 2 groups" in capsys.readouterr().out
+
+
+def test_a_refit_has_the_users_workers(problem):
+    X, y = problem
+    pipeline = Pipeline([("look", Looking()), ("detect", make(AutoencoderDetector))])
+    grid = {"detect__learning_rate": [1e-3, 1e-2]}
+    search = BatchedGridSearchCV(pipeline, grid, scoring="roc_auc", cv=CV)
+    with joblib.parallel_config("threading", n_jobs=2):
+        search.fit(X, y)
+    assert search.best_estimator_["look"].backend_ == "ThreadingBackend"
+
+
+class Looking(TransformerMixin, BaseEstimator):
+    """Notes the joblib backend that its fit finds."""
+
+    def fit(self, X, y=None):
+        self.backend_ = type(joblib.parallel.get_active_backend()[0]).__name__
+        return self
+
+    def transform(self, X):
+        return X
+
+
+def test_convolutions(problem):
+    X, y = problem
+    params = {"architecture": "conv", "image_shape": (1, 2, 3), "latent_dim": 2}
+    detector = make(AutoencoderDetector, hidden_layer_sizes=(4,), **params)
+    grid = {"learning_rate": [1e-3, 1e-2]}
+    scoring = {"scoring": lambda d, X, y: d.score_samples(X).mean()}
+    one, batched = searches(detector, grid, X, y, **scoring)
+    np.testing.assert_allclose(
+        batched.cv_results_["mean_test_score"],
+        one.cv_results_["mean_test_score"],
+        rtol=1e-4,
+    )
