@@ -177,3 +177,32 @@ def test_partial_fit_that_fails_changes_nothing(problem):
     detector.set_params(learning_rate=before["learning_rate"])
     assert vars(detector).keys() == before.keys()
     assert all(vars(detector)[name] is value for name, value in before.items())
+
+
+def test_rows_for_a_gpu_go_through_memory_that_grows(monkeypatch):
+    """Pinned memory serves the largest request, and waits for the copy before it."""
+    events = []
+
+    class Event:
+        def record(self, stream):
+            events.append(stream)
+
+        def synchronize(self):
+            events.append("waited")
+
+    def empty(*shape, pin_memory=False, **options):
+        assert pin_memory
+        return make_empty(*shape, **options)
+
+    make_empty = torch.empty
+    monkeypatch.setattr(skdeepad._rows.torch, "empty", empty)
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"on {device}")
+    X = np.arange(60.0).reshape(20, 3)
+    streamed = Streamed(X, np.negative, torch.device("cuda:1"))
+    for n_rows in (4, 9, 5):
+        rows = torch.randperm(20, generator=torch.Generator().manual_seed(n_rows))
+        out = torch.zeros(n_rows, 3)
+        streamed.gather(rows[:n_rows], out)
+        np.testing.assert_array_equal(out, -X[rows[:n_rows]])
+    assert events == ["waited", "on cuda:1"] * 3
