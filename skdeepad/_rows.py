@@ -61,7 +61,7 @@ class Streamed:
     def __init__(self, X, scale, device):
         self._X, self._scale, self.device = X, scale, device
         self.shape = X.shape
-        self._copied = None
+        self._copied = self._pinned = None
 
     def __len__(self):
         return self.shape[0]
@@ -90,7 +90,7 @@ class Streamed:
         if self.device.type == "cpu":
             return torch.empty(shape, dtype=torch.float32, device="cpu")
         if self._copied is None:
-            self._copied, self._pinned = torch.cuda.Event(), None
+            self._copied = torch.cuda.Event()
         self._copied.synchronize()
         if self._pinned is None or len(self._pinned) < shape[0]:
             self._pinned = torch.empty(

@@ -141,8 +141,6 @@ class Trained:
 
 def _outcomes(items):
     """Train the detectors of a list; of each key the detector, or why it is none."""
-    if not items:
-        return {}
     keys, detectors, Xs = zip(*items, strict=True)
     try:
         errors = fit_together(detectors, Xs)

@@ -203,14 +203,14 @@ class _Together(ParallelBackendBase):
             jobs, n_loops = (on_cpu, self._n_jobs) if group.is_on_cpu else (on_gpu, 1)
             for items in group.parts(n_loops):
                 own = [task for key, _, _ in items for task in by_key.pop(key)]
-                jobs.append((items, own))
+                jobs.append(([items], own))
         # The others train no network, or fail before they do.
         on_cpu += [([], [task]) for tasks in by_key.values() for task in tasks]
         # A GPU is one, whatever the number of workers.
         for workers, jobs in ((self._workers, on_cpu), (here, on_gpu)):
             outcomes = workers(
-                delayed(_train_and_call)(items, [task.function for task in own])
-                for items, own in jobs
+                delayed(_train_and_call)(parts, [task.function for task in own])
+                for parts, own in jobs
             )
             for (_, own), (results, seconds) in zip(jobs, outcomes, strict=True):
                 self.seconds += seconds
@@ -232,6 +232,7 @@ class _Task:
         Without a word to the user or to the search's callbacks.
         """
         quiet = {"verbose": 0, "callback_ctx": None, "error_score": "raise"}
+        quiet["parameters"] = None  # set here
         for function, (estimator, *args), params in self.function.items:
             estimator = clone(estimator)
             estimator.set_params(**clone(params.get("parameters") or {}, safe=False))
@@ -249,8 +250,8 @@ def _trains_with_others(estimator):
     )
 
 
-def _train_and_call(items, functions):
-    """Train the networks of these items, and call functions that fit them.
+def _train_and_call(parts, functions):
+    """Train the networks of these parts of groups, and call functions that fit them.
 
     Returns
     -------
@@ -259,7 +260,7 @@ def _train_and_call(items, functions):
         Of the training.
     """
     start = perf_counter()
-    trained = Trained.of(items)
+    trained = Trained.of(*parts)
     seconds = perf_counter() - start
     with serving(trained):
         return [function() for function in functions], seconds
