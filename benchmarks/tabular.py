@@ -167,12 +167,28 @@ def available(suite, names):
 
 
 def load_parquet(path, label, return_X_y):
-    """Rows of a Parquet file and their labels, a column of +1 and -1."""
-    rows = pd.read_parquet(path)
-    y = rows.pop(label).to_numpy()
+    """Rows of a Parquet file and their labels, a column of +1 and -1.
+
+    Its row groups are read a part at a time, into memory for all rows.
+    """
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path) as file:
+        n_rows, names = file.metadata.num_rows, file.schema_arrow.names
+        if label not in names:
+            raise ValueError(f"{path} has no column {label!r}; it has {names}.")
+        X, labels, start = None, [], 0
+        for batch in file.iter_batches():
+            part = batch.to_pandas()
+            labels.append(part.pop(label))
+            if X is None:
+                X = np.empty((n_rows, part.shape[1]))
+            X[start : start + len(part)] = part
+            start += len(part)
+    y = np.concatenate(labels)
     if set(y) != {-1, 1}:
         raise ValueError(f"Column {label} of {path} must hold +1 (normal) and -1.")
-    return rows.to_numpy(dtype=float), y
+    return X, y
 
 
 @contextmanager

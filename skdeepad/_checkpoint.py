@@ -39,10 +39,16 @@ class Checkpoint:
             return None
         return {name: torch.from_numpy(array) for name, array in self._state.items()}
 
-    def save(self, progress):
-        """Write the state of an object with ``state_dict()``, unless it is too soon."""
-        if monotonic() - self._written < INTERVAL:
-            return
+    def save(self, progress, last):
+        """Keep the state of an object with ``state_dict()``, unless it is too soon.
+
+        ``last`` says that training ends with it.
+        """
+        if monotonic() - self._written >= INTERVAL:
+            self.write(progress)
+
+    def write(self, progress):
+        """Write that state; where it can't be written, warn and leave the file."""
         state = {k: v.detach().cpu().numpy() for k, v in progress.state_dict().items()}
         # Another process may train the same: each writes a file of its own.
         part = self.path.with_name(f"{self.path.stem}.{os.getpid()}.part")

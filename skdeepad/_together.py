@@ -7,11 +7,13 @@ and is then fitted as always: each fit finds its networks trained (:class:`Train
 import copy
 from contextlib import contextmanager, suppress
 from functools import partial
+from importlib.metadata import version
 from itertools import chain, pairwise
 
 import joblib
 import numpy as np
 
+from skdeepad._checkpoint import Checkpoint
 from skdeepad._deep import TRAINED_BEFORE, Run
 
 # Networks in one loop: with more, weights and moments leave the processor's cache.
@@ -115,18 +117,24 @@ class Group:
 
 
 class Trained:
-    """Detectors that were trained beforehand, and why others could not be."""
+    """Detectors that were trained beforehand, and why others could not be.
 
-    def __init__(self, outcomes):
-        self._outcomes = outcomes
+    Attributes
+    ----------
+    checkpoints : list of Path
+        Files that hold them, for the one who asked for them to remove at the end.
+    """
+
+    def __init__(self, outcomes, checkpoints=()):
+        self._outcomes, self.checkpoints = outcomes, list(checkpoints)
 
     @classmethod
     def of(cls, *parts):
         """Train each list of a group's items in one loop."""
-        outcomes = {}
+        trained = cls({})
         for items in parts:
-            outcomes |= _outcomes(items)
-        return cls(outcomes)
+            trained._outcomes |= _outcomes(items, trained.checkpoints)
+        return trained
 
     def serve(self, detector, X):
         """Make a detector as the one trained for it; False where there is none."""
@@ -139,11 +147,11 @@ class Trained:
         return True
 
 
-def _outcomes(items):
+def _outcomes(items, checkpoints):
     """Train the detectors of a list; of each key the detector, or why it is none."""
     keys, detectors, Xs = zip(*items, strict=True)
     try:
-        errors = fit_together(detectors, Xs)
+        errors = fit_together(detectors, Xs, checkpoints)
     except Exception as error:  # raised again by each of the fits
         errors = [error] * len(detectors)
     return {
@@ -169,7 +177,7 @@ def _course_params(detector):
     return type(detector), kept
 
 
-def fit_together(detectors, Xs):
+def fit_together(detectors, Xs, checkpoints=None):
     """Train detectors of one group, each on its own rows, in one loop.
 
     A detector becomes what its own ``fit`` would make of it, but for the threshold.
@@ -181,6 +189,8 @@ def fit_together(detectors, Xs):
         Of one group, not fitted.
     Xs : list of ndarray of shape (n_rows, n_features)
         Validated rows to train on; equal ones are the same object.
+    checkpoints : list, default=None
+        Takes the path of the file that holds them, where they have a checkpoint_dir.
 
     Returns
     -------
@@ -201,7 +211,7 @@ def fit_together(detectors, Xs):
             # Scaled rows that are the same are kept once.
             course.run.x = sections.setdefault(course.section, course.run.x)
     if courses:
-        errors |= _train(list(courses.values()))
+        errors |= _train(list(courses.values()), checkpoints)
     return [errors.get(id(detector)) for detector in detectors]
 
 
@@ -220,9 +230,10 @@ class _Course:
         self.detectors.append(detector)
 
     def finish(self, detector, members, history, state):
-        """Give a detector its members of the joint network."""
+        """Give a detector its members' history, and their state."""
         own = {
-            name: [loss[members] for loss in losses] for name, losses in history.items()
+            name: [loss[members] for loss in losses[: detector.max_epochs]]
+            for name, losses in history.items()
         }
         n_epochs = max(
             sum(not loss.isnan().all() for loss in losses) for losses in own.values()
@@ -231,18 +242,23 @@ class _Course:
             detector,
             n_epochs,
             {name: losses[:n_epochs] for name, losses in own.items()},
-            {name: value[members] for name, value in state.items()},
+            state,
         )
 
 
-def _train(courses):
+def _train(courses, checkpoints):
     """Train all courses in one loop; errors by the detectors' ids."""
     from skdeepad._training import diverged_message
 
     run, all_members = _join(courses)
     joint = _joint_detector(courses, run.x.device)
     leaving = _Leaving(courses, all_members)
-    _, _, unconverged = joint._train(run, reports=leaving, diverged=leaving.diverged)
+    checkpoint = _checkpoint(courses, run, leaving)
+    if checkpoint is not None:
+        checkpoints.append(checkpoint.path)
+    _, _, unconverged = joint._train(
+        run, reports=leaving, diverged=leaving.diverged, checkpoint=checkpoint
+    )
     leaving.all_that_remain(run.network.state_dict())
     if unconverged:
         joint._warn_unconverged(unconverged, len(run.seeds))
@@ -308,15 +324,57 @@ def _joint_detector(courses, device):
     return joint
 
 
+def _checkpoint(courses, run, leaving):
+    """The file of this loop, where the first detector has a folder for it."""
+    folder = courses[0].detectors[0].checkpoint_dir
+    if folder is None:
+        return None
+    wanted = [
+        (detector.max_epochs, _course_params(detector))
+        for course in courses
+        for detector in course.detectors
+    ]
+    data = [None if t is None else t.cpu().numpy() for t in (run.x, run.rows)]
+    place = run.x.device.type, version("skdeepad")
+    digest = joblib.hash((wanted, run.seeds, data, place))
+    return _LoopCheckpoint(folder, f"search-{digest}", leaving, run.seeds)
+
+
+class _LoopCheckpoint(Checkpoint):
+    """Keeps what has left the loop too, and stays when all have."""
+
+    def __init__(self, folder, name, leaving, seeds):
+        super().__init__(folder, name)
+        self._leaving, self.seeds = leaving, seeds
+
+    def load(self):
+        state = super().load()
+        if state is not None:
+            self._leaving.load_state_dict(state)
+        return state
+
+    def save(self, progress, last):
+        self._progress = progress
+        if last:
+            self.write(self)
+        else:
+            super().save(self, last)
+
+    def state_dict(self):
+        """The loop's state, and what has left it."""
+        return self._progress.state_dict() | self._leaving.state_dict()
+
+
 class _Leaving:
     """Reports of the loop: finishes each detector at the end of its own epochs."""
 
     def __init__(self, courses, members):
-        self._waiting = [
+        self._items = [
             (course, detector, own)
             for course, own in zip(courses, members, strict=True)
             for detector in course.detectors
         ]
+        self._waiting = list(self._items)
         self._history = {}
         self.diverged, self.errors = {}, []
 
@@ -344,4 +402,39 @@ class _Leaving:
                 why = (member - members.start, *self.diverged[member])
                 self.errors.append((detector, why))
                 return
-        course.finish(detector, members, self._history, state)
+        own = {name: value[members] for name, value in state.items()}
+        course.finish(detector, members, self._history, own)
+
+    def state_dict(self):
+        """The networks that have left, and what is known of those that diverged."""
+        import torch
+
+        state = {
+            f"left/{i}/{name}": torch.from_numpy(array)
+            for i, (_, detector, _) in enumerate(self._items)
+            for name, array in getattr(detector, "_state", {}).items()
+        }
+        names = sorted(self._history)
+        rows = [
+            (member, names.index(name), value, epoch)
+            for member, (name, value, epoch) in self.diverged.items()
+        ]
+        state["diverged"] = torch.tensor(rows, dtype=torch.float64).view(-1, 4)
+        return state
+
+    def load_state_dict(self, state):
+        """Finish what had left; ``state`` is the loop's too."""
+        from skdeepad._training import under
+
+        self._history = under(state, "history")
+        names = sorted(self._history)
+        for member, name, value, epoch in state["diverged"].tolist():
+            self.diverged[int(member)] = names[int(name)], value, int(epoch)
+        self._waiting = []
+        for i, (course, detector, members) in enumerate(self._items):
+            if own := under(state, f"left/{i}"):
+                course.finish(detector, members, self._history, own)
+            elif detector.max_epochs <= state["epoch"]:  # it diverged
+                self._finish(course, detector, members, {})
+            else:
+                self._waiting.append((course, detector, members))

@@ -346,7 +346,7 @@ def train(
         Where given, a member whose loss is not finite is noted here, as what
         :func:`diverged_message` takes after it, and the others go on.
     checkpoint : Checkpoint, default=None
-        Where to go on from, and to write to after each epoch.
+        Where to go on from, and to save to after each epoch.
     distributed : bool, default=False
         Whether other processes train the same networks on shares of each batch.
 
@@ -404,7 +404,8 @@ def train(
             if reports is not None:
                 stop = reports.epoch_end(epoch, progress.history, state)
             if checkpoint is not None:
-                checkpoint.save(progress)
+                last = progress.epoch == last_epoch or not progress.active.any()
+                checkpoint.save(progress, last)
     unconverged = 0
     if progress.early is not None:
         network.load_state_dict(progress.early.best)
@@ -462,12 +463,12 @@ class _Progress:
         """Take over everything."""
         self.epoch = int(state["epoch"])
         self.active, self.n_epochs = state["active"], state["n_epochs"]
-        self._network.load_state_dict(_part(state, "network"))
-        load_phases_state(self._phases, _part(state, "phases"))
-        history = _part(state, "history")
+        self._network.load_state_dict(under(state, "network"))
+        load_phases_state(self._phases, under(state, "phases"))
+        history = under(state, "history")
         self.history = {k: list(losses.unbind()) for k, losses in history.items()}
         if self.early is not None:
-            self.early.load_state_dict(_part(state, "early"))
+            self.early.load_state_dict(under(state, "early"))
 
 
 def phases_state(phases):
@@ -483,14 +484,14 @@ def load_phases_state(phases, state):
     """Take over the optimizers' state."""
     for i, phase in enumerate(phases):
         if hasattr(phase, "load_state_dict"):
-            phase.load_state_dict(_part(state, str(i)))
+            phase.load_state_dict(under(state, str(i)))
 
 
 def _named(prefix, state):
     return {f"{prefix}/{name}": value for name, value in state.items()}
 
 
-def _part(state, prefix):
+def under(state, prefix):
     start = f"{prefix}/"
     return {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
 
@@ -610,7 +611,7 @@ class _EarlyStopping:
     def load_state_dict(self, state):
         """Take over what :meth:`state_dict` gave."""
         self._loss, self._waited = state["loss"], state["waited"]
-        for name, value in _part(state, "best").items():
+        for name, value in under(state, "best").items():
             self.best[name].copy_(value)
 
     def update(self, loss):

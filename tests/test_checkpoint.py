@@ -10,9 +10,12 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 import skdeepad._checkpoint
+import skdeepad._training
 from skdeepad import AutoencoderDetector
+from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
 from tests.conftest import every_deep, make
 
 
@@ -177,6 +180,70 @@ def test_checkpoints_are_written_now_and_then(problem, tmp_path, monkeypatch):
     monkeypatch.setattr(skdeepad._checkpoint, "INTERVAL", 3600.0)
     interrupt(make(AutoencoderDetector, checkpoint_dir=tmp_path), X, 3)
     assert not list(tmp_path.iterdir())
+
+
+SHAPES = {"batch_norm": [False, True], "learning_rate": [1e-3, 1e30, 3e-3]}
+STOPS = {"early_stopping": [True], "n_iter_no_change": [2], "learning_rate": [3e-2]}
+
+
+@pytest.mark.parametrize("interval", [0.0, 3600.0])
+@pytest.mark.parametrize(
+    ("grid", "epoch"), [(SHAPES, 4), (SHAPES, 7), (SHAPES, 19), (STOPS, 4)]
+)
+@pytest.mark.filterwarnings("ignore")  # of those that diverge
+def test_a_resumed_search(grid, epoch, interval, problem, tmp_path, monkeypatch):
+    """Loops that ended are there; the one that was stopped goes on, or begins again."""
+    monkeypatch.setattr(skdeepad._checkpoint, "INTERVAL", interval)
+    X, y = problem
+    grid = grid | {"max_epochs": [3, 6, 12]}
+    run_epoch, n_run, stop = skdeepad._training._run_epoch, 0, None
+
+    def counting(*args):
+        nonlocal n_run
+        n_run += 1
+        if n_run == stop:
+            raise KeyboardInterrupt
+        return run_epoch(*args)
+
+    def search(**params):
+        nonlocal n_run
+        n_run = 0
+        detector = make(AutoencoderDetector, random_state=0, **params)
+        options = {"scoring": "roc_auc", "cv": OneClassKFold(3), "refit": False}
+        results = BatchedGridSearchCV(detector, grid, **options).fit(X, y).cv_results_
+        return {k: v for k, v in results.items() if k.startswith("split")}, n_run
+
+    monkeypatch.setattr(skdeepad._training, "_run_epoch", counting)
+    scores, n_epochs = search()
+    stop = epoch
+    with pytest.raises(KeyboardInterrupt):
+        search(checkpoint_dir=tmp_path)
+    stop = None
+    n_whole = len(list(tmp_path.iterdir())) - (interval == 0)
+    resumed, n_after = search(checkpoint_dir=tmp_path)
+    np.testing.assert_equal(resumed, scores)
+    assert not list(tmp_path.iterdir())
+    if interval:
+        assert n_after == n_epochs - 12 * n_whole
+    else:
+        assert n_after == n_epochs - (epoch - 1)
+
+
+def test_a_search_over_other_rows_has_other_files(problem, tmp_path):
+    X, y = problem
+    detector = make(AutoencoderDetector, random_state=0, checkpoint_dir=tmp_path)
+    options = {"scoring": "roc_auc", "cv": OneClassKFold(2), "error_score": "raise"}
+    names = set()
+
+    def stop(detector, X, y):
+        names.update(file.name for file in tmp_path.iterdir())
+        raise KeyboardInterrupt
+
+    for rows, estimator in ((X, detector), (X**2, detector), (X, clone(detector))):
+        search = BatchedGridSearchCV(estimator, {"dropout": [0.1]}, **options)
+        with pytest.raises(KeyboardInterrupt):
+            search.set_params(scoring=stop).fit(rows, y)
+    assert len(names) == 2
 
 
 def test_a_killed_process_goes_on(problem, tmp_path):

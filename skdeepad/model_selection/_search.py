@@ -66,6 +66,9 @@ n_splits_, refit_time_, multimetric_
     a ThresholdedDetector) the first of each candidate and fold trains with others, and
     what is parallel within a candidate runs one by one, beside the networks.
 
+    With a ``checkpoint_dir`` in the detector, a search that was interrupted and is
+    started again trains no network twice; a refit has a file of its own.
+
     Examples
     --------
     >>> from skdeepad import AutoencoderDetector
@@ -114,6 +117,8 @@ n_splits_, refit_time_, multimetric_
                 f"Trained {together.n_fits} fits together in {together.n_groups} "
                 f"groups, for {together.seconds:.1f} s in all workers"
             )
+        for path in together.checkpoints:
+            path.unlink(missing_ok=True)
         times = search.cv_results_["mean_fit_time"]
         times += together.seconds / (len(times) * search.n_splits_)
         for name, value in vars(search).items():
@@ -140,6 +145,8 @@ class _Together(ParallelBackendBase):
         What was asked for.
     seconds : float
         Sum of the times that training took.
+    checkpoints : list of Path
+        Files that hold what was trained.
     """
 
     def __init__(self, n_jobs):
@@ -148,7 +155,7 @@ class _Together(ParallelBackendBase):
         self._workers = Parallel(n_jobs=n_jobs)
         self._tasks = []
         self.n_fits = self.n_groups = 0
-        self.seconds = 0.0
+        self.seconds, self.checkpoints = 0.0, []
 
     def config(self):
         """A configuration of joblib that ends when the first Parallel is set up.
@@ -212,8 +219,10 @@ class _Together(ParallelBackendBase):
                 delayed(_train_and_call)(parts, [task.function for task in own])
                 for parts, own in jobs
             )
-            for (_, own), (results, seconds) in zip(jobs, outcomes, strict=True):
+            for (_, own), outcome in zip(jobs, outcomes, strict=True):
+                results, seconds, checkpoints = outcome
                 self.seconds += seconds
+                self.checkpoints += checkpoints
                 for task, result in zip(own, results, strict=True):
                     task.result = result
 
@@ -258,9 +267,10 @@ def _train_and_call(parts, functions):
     results : list
     seconds : float
         Of the training.
+    checkpoints : list of Path
     """
     start = perf_counter()
     trained = Trained.of(*parts)
     seconds = perf_counter() - start
     with serving(trained):
-        return [function() for function in functions], seconds
+        return [function() for function in functions], seconds, trained.checkpoints

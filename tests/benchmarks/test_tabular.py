@@ -95,7 +95,7 @@ def test_run_goes_on_after_a_full_disk(tmp_path, monkeypatch):
 def test_own_table(tmp_path, capsys):
     X, y = load_wine(return_X_y=True)
     table = pd.DataFrame(X).rename(columns=str).assign(kind=y)
-    table.to_parquet(tmp_path / "mine.parquet")
+    table.to_parquet(tmp_path / "mine.parquet", row_group_size=20)
     path = tmp_path / "results.csv"
     arguments = ["--datasets", "wine", "--methods", "OneClassSVM", "--seeds", "0"]
     arguments += ["--results", str(path), "--no-plots"]
@@ -108,6 +108,8 @@ def test_own_table(tmp_path, capsys):
 
     with pytest.raises(ValueError, match=r"Column 0 .* must hold \+1 \(normal\)"):
         tabular.main([*arguments, "--label", "0"])
+    with pytest.raises(ValueError, match="has no column 'label'; it has .*'kind'"):
+        tabular.main(arguments)
 
 
 def test_figures_are_those_of_the_protocol():
