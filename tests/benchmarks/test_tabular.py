@@ -108,7 +108,7 @@ def test_own_table(tmp_path, capsys):
 
     with pytest.raises(ValueError, match=r"Column 0 .* must hold \+1 \(normal\)"):
         tabular.main([*arguments, "--label", "0"])
-    with pytest.raises(ValueError, match="has no column 'label'; it has .*'kind'"):
+    with pytest.raises(ValueError, match=r"has no column 'label'; it has .*'kind'"):
         tabular.main(arguments)
 
 
