@@ -1,7 +1,7 @@
 """Criteria without labels against AUROC: ``python -m benchmarks.label_free``.
 
 Protocol: each ADBench set's normal rows are halved (at most 1,000 rows to train on,
-1,000 normal rows and 500 anomalies to test on), and a pool of 43 detectors (networks
+1,000 normal rows and 500 anomalies to test on), and a pool of 41 detectors (networks
 with several settings and numbers of epochs, and scikit-learn's) is trained on one
 half. A criterion sees a fitted detector and the held-out normal rows only: it is the
 ROC AUC of these rows against rows made from them. Per set it is judged by Spearman's

@@ -245,7 +245,7 @@ class BaseDeepDetector(
 
         from skdeepad._processes import check_group, same_for_all
         from skdeepad._rows import chunks, place
-        from skdeepad._training import build, split_validation
+        from skdeepad._training import allow_tf32, build, split_validation
 
         device = self._torch_device()
         if self.precision == "tf32" and device.type != "cuda":
@@ -274,7 +274,8 @@ class BaseDeepDetector(
             if device.type != "cpu":
                 network.to(device)
         x = place(X, self._scale, device)
-        self._before_training(network, x, continued)
+        with allow_tf32(device, self.precision == "tf32"):
+            self._before_training(network, x, continued)
         rows = held_out = None
         if self.early_stopping:
             rows, held_out = split_validation(seeds, len(X), self._n_validation(X))

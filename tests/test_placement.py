@@ -1,0 +1,142 @@
+"""Whole fits on a second device: every tensor is where it belongs, and right."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn import config_context
+
+import skdeepad._checkpoint
+import skdeepad._training
+from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
+from tests.conftest import every_deep, make
+from tests.second_device import DEVICE, Event, second_device, setup
+
+pytestmark = [
+    pytest.mark.skipif(setup is None, reason="this torch has no devices of Python"),
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+]
+
+HARD = {"batch_norm": True, "dropout": 0.3, "n_estimators": 2, "weight_decay": 1e-3}
+CONV = {"architecture": "conv", "image_shape": (1, 2, 3), "hidden_layer_sizes": (3,)}
+BF16 = {"precision": "bf16", "max_epochs": 2}
+STOP = {"early_stopping": True, "n_estimators": 2, "n_iter_no_change": 2}
+# Rounding differs where the CPU splits a product, or adds up, in another way.
+CLOSE = {"rtol": 1e-4, "atol": 1e-6}
+
+
+def test_the_second_device_is_strict():
+    with second_device():
+        x, y = torch.ones(3, device=DEVICE), torch.ones(3)
+        with pytest.raises(RuntimeError, match="operands on two devices"):
+            x + y
+        with pytest.raises(RuntimeError, match="operands on two devices"):
+            torch.add(y, 1, out=x)
+        with pytest.raises((RuntimeError, TypeError)):
+            x.numpy()
+        assert (x + y.to(x)).device == DEVICE
+        part = x[1:].mul_(2)
+        assert part.device == DEVICE
+        assert x.cpu().tolist() == [1.0, 2.0, 2.0]
+        assert x.cpu().device.type == "cpu"
+
+
+def assert_close(detector, other, X):
+    np.testing.assert_allclose(
+        detector.score_samples(X), other.score_samples(X), **CLOSE
+    )
+    np.testing.assert_allclose(detector.offset_, other.offset_, **CLOSE)
+    for name, losses in detector.history_.items():
+        np.testing.assert_allclose(losses, other.history_[name], **CLOSE)
+
+
+@every_deep
+@pytest.mark.parametrize("params", [{}, HARD, CONV, BF16, STOP], ids=str)
+def test_a_fit_and_all_that_is_asked_of_it(cls, params, problem):
+    X, y = problem
+    here = make(cls, **params).fit(X, y)
+    with second_device():
+        there = make(cls, **params).fit(X, y)
+        assert there.device_ == str(DEVICE)
+        assert_close(there, here, X)
+        for method in ("transform", "reconstruct", "feature_errors"):
+            values = getattr(there, method)(X)
+            np.testing.assert_allclose(values, getattr(here, method)(X), **CLOSE)
+        stored = pickle.dumps(there)
+    # What comes from there is scored here, to the last bit.
+    loaded = pickle.loads(stored)
+    assert_close(loaded, here, X)
+    with second_device():
+        np.testing.assert_array_equal(loaded.score_samples(X), there.score_samples(X))
+
+
+@every_deep
+def test_warm_start_and_partial_fit(cls, problem):
+    X, _ = problem
+
+    def course(detector):
+        detector.fit(X).fit(X)
+        for part in (X[:90], X[90:]):
+            detector.partial_fit(part)
+        return detector
+
+    here = course(make(cls, warm_start=True, max_epochs=2))
+    with second_device():
+        there = course(make(cls, warm_start=True, max_epochs=2))
+    assert_close(there, here, X)
+    # And training goes on here.
+    assert_close(there.partial_fit(X), here.partial_fit(X), X)
+
+
+@every_deep
+def test_a_checkpoint(cls, problem, tmp_path, monkeypatch):
+    X, _ = problem
+    monkeypatch.setattr(skdeepad._checkpoint, "INTERVAL", 0.0)
+    train, stop = skdeepad._training._run_epoch, 3
+
+    def interrupted(*args):
+        nonlocal stop
+        stop -= 1
+        if not stop:
+            raise KeyboardInterrupt
+        return train(*args)
+
+    here = make(cls, **STOP).fit(X)
+    detector = make(cls, checkpoint_dir=tmp_path, **STOP)
+    monkeypatch.setattr(skdeepad._training, "_run_epoch", interrupted)
+    with second_device():
+        with pytest.raises(KeyboardInterrupt):
+            detector.fit(X)
+        assert list(tmp_path.iterdir())
+        assert_close(detector.fit(X), here, X)
+        assert not list(tmp_path.iterdir())
+
+
+@every_deep
+def test_rows_that_are_streamed(cls, problem):
+    X, _ = problem
+    here = make(cls, **STOP).fit(X)
+    Event.streams.clear()
+    with config_context(working_memory=0), second_device():
+        there = make(cls, **STOP).fit(X)
+    assert set(Event.streams) == {DEVICE}
+    assert_close(there, here, X)
+
+
+@every_deep
+def test_a_search(cls, problem):
+    X, y = problem
+    grid = {"learning_rate": [1e-3, 1e-2], "dropout": [0.1, 0.3], "max_epochs": [1, 2]}
+    grid["early_stopping"] = [False, True]
+
+    def scores():
+        search = BatchedGridSearchCV(
+            make(cls), grid, scoring="roc_auc", cv=OneClassKFold(3), refit=False
+        )
+        return search.fit(X, y).cv_results_["mean_test_score"]
+
+    here = scores()
+    with second_device():
+        there = scores()
+    np.testing.assert_allclose(there, here, rtol=1e-3)
