@@ -9,10 +9,11 @@ import argparse
 import time
 from pathlib import Path
 
-from rich.progress import Progress
+import joblib
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from benchmarks.engine import add_arguments, run_missing
 from benchmarks.results_file import ResultsFile, params_id, versions
 from skdeepad import DASVDD, AutoencoderDetector, PCADetector, VAEDetector
 from skdeepad.datasets import fetch_fashion_mnist, fetch_mnist
@@ -81,11 +82,12 @@ METHODS = {
 DATA = {"mnist": fetch_mnist, "fashion-mnist": fetch_fashion_mnist}
 KEY = ["data", "normal_class", "method", "epochs", "seed", "params_id"]
 COLUMNS = [*KEY, "n_train", "auroc", "average_precision", "gamma"]
-COLUMNS += ["fit_seconds", "score_seconds", *versions()]
+COLUMNS += ["fit_seconds", "score_seconds", "n_jobs", *versions()]
 
 
-def run_unit(data, unit):
+def run_unit(load, unit):
     """Train and test one method on one class; a row of results."""
+    data = load()
     normal = unit["normal_class"]
     train = data.X_train[data.y_train == normal]
     anomalies = data.y_test != normal
@@ -122,6 +124,7 @@ def main(arguments=None):
     )
     parser.add_argument("--epochs", type=int, default=300)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    add_arguments(parser)
     parser.add_argument("--results", type=Path)
     args = parser.parse_args(arguments)
     path = args.results or Path(__file__).parent / "results" / "images.csv"
@@ -136,18 +139,16 @@ def main(arguments=None):
         for d in args.digits
         for m in methods
     ]
-    todo = [unit for unit in units if not results.has(unit)]
-    data = DATA[args.data]() if todo else None
-    with Progress() as progress:
-        for unit in progress.track(todo, description=path.name):
-            row = run_unit(data, unit)
-            results.append(row)
-            progress.console.print(
-                f"{args.data} {row['normal_class']}, {row['method']}: "
-                f"AUROC {row['auroc']:.3f} ({row['fit_seconds']:.0f} s)"
-            )
+    rows = run_missing(
+        units,
+        results,
+        lambda unit: joblib.delayed(run_unit)(DATA[args.data], unit),
+        lambda row: f"{row['normal_class']}, {row['method']}: {row['auroc']:.3f}",
+        args.n_jobs,
+        args.scheduler,
+    )
     print(f"\n{'class':>5}  {'method':<30}{'seed':>5}{'AUROC':>8}{'AP':>8}")
-    for row in results.rows_of(units):
+    for row in rows:
         print(
             f"{row['normal_class']:>5}  {row['method']:<30}{row['seed']:>5}"
             f"{float(row['auroc']):>8.3f}{float(row['average_precision']):>8.3f}"

@@ -10,14 +10,12 @@ before they are compared. Nothing is tuned on the test rows.
 import argparse
 import sys
 import time
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -26,6 +24,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
+from benchmarks.engine import add_arguments, run_missing
 from benchmarks.plots import plot_heatmap, plot_ranks
 from benchmarks.results_file import ResultsFile, params_id, versions
 from skdeepad import (
@@ -191,51 +190,29 @@ def load_parquet(path, label, return_X_y):
     return X, y
 
 
-@contextmanager
-def engine(scheduler):
-    """Let joblib run the units on a Dask cluster; on this machine where it is None."""
-    if scheduler is None:
-        yield
-    else:
-        from distributed import Client
-
-        with Client(scheduler), joblib.parallel_config("dask"):
-            yield
-
-
-def run(loaders, methods, seeds, max_train_rows, results, n_jobs):
-    """Run the units that the results file lacks, and append a row for each."""
+def run(loaders, results, args):
+    """Run the units that the results file lacks; a table of all."""
     units = [
         {
             "dataset": dataset,
             "method": method,
             "seed": seed,
-            "max_train_rows": max_train_rows,
+            "max_train_rows": args.max_train_rows,
             "params_id": params_id((METHODS | OPTIONAL)[method](0)),
         }
         for dataset in loaders
-        for seed in seeds
-        for method in methods
+        for seed in args.seeds
+        for method in args.methods
     ]
-    todo = [unit for unit in units if not results.has(unit)]
-    parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered")
-    calls = (joblib.delayed(run_unit)(loaders[u["dataset"]], u) for u in todo)
-    columns = (
-        "{task.description:<40}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
+    rows = run_missing(
+        units,
+        results,
+        lambda unit: joblib.delayed(run_unit)(loaders[unit["dataset"]], unit),
+        lambda row: f"{row['dataset']}, {row['method']}",
+        args.n_jobs,
+        args.scheduler,
     )
-    with Progress(*columns) as progress:
-        done = len(units) - len(todo)
-        task = progress.add_task("", total=len(units), completed=done)
-        for row in parallel(calls):
-            results.append(row | {"n_jobs": n_jobs})
-            progress.update(
-                task, advance=1, description=f"{row['dataset']}, {row['method']}"
-            )
-    rows = pd.DataFrame(results.rows_of(units))
-    return rows.astype(dict.fromkeys(MEASURES, float))
+    return pd.DataFrame(rows).astype(dict.fromkeys(MEASURES, float))
 
 
 def by_dataset(rows, measure):
@@ -315,12 +292,7 @@ def parse(arguments):
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--max-train-rows", type=int, default=5000)
-    parser.add_argument("--n-jobs", type=int, default=1)
-    parser.add_argument(
-        "--scheduler",
-        metavar="ADDRESS",
-        help="run on all workers of this Dask scheduler, as in tcp://host:8786",
-    )
+    add_arguments(parser)
     parser.add_argument(
         "--results",
         type=Path,
@@ -341,11 +313,7 @@ def main(arguments=None):
         load = partial(load_parquet, args.parquet.resolve(), args.label)
         load(return_X_y=True)  # what is wrong with it is said now
         loaders[args.parquet.stem] = load
-    with engine(args.scheduler):
-        n_jobs = joblib.effective_n_jobs(-1) if args.scheduler else args.n_jobs
-        rows = run(
-            loaders, args.methods, args.seeds, args.max_train_rows, results, n_jobs
-        )
+    rows = run(loaders, results, args)
     print(
         f"\n{len(loaders)} data sets, {len(args.seeds)} seed(s), at most "
         f"{args.max_train_rows} training rows; AUROC, AP (average precision) and "

@@ -20,11 +20,12 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.svm import OneClassSVM
 
-from benchmarks import tabular
+from benchmarks import images, tabular
 from benchmarks.results_file import ResultsFile
 from skdeepad import AutoencoderDetector, ThresholdedDetector, _together
 from skdeepad.datasets import load_wbc, load_wine
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
+from tests.benchmarks.test_images import few_digits
 from tests.conftest import make
 from tests.faults import arm, die_once
 
@@ -148,7 +149,8 @@ FIGURES = ["dataset", "method", "seed", "n_train", "auroc", "average_precision"]
 
 def run_benchmark(path, loaders=LOADERS):
     results = ResultsFile(path, tabular.COLUMNS, tabular.KEY)
-    rows = tabular.run(loaders, METHODS, [0, 1], 5000, results, n_jobs=1)
+    args = tabular.parse(["--methods", *METHODS, "--seeds", "0", "1"])
+    rows = tabular.run(loaders, results, args)
     return rows[FIGURES].sort_values(FIGURES[:3], ignore_index=True)
 
 
@@ -169,6 +171,22 @@ def test_benchmark_by_its_option(cluster, tmp_path, capsys):
     assert len(rows) == 4
     assert set(rows["n_jobs"]) == {2}
     assert "| OneClassSVM" in capsys.readouterr().out
+
+
+def test_benchmark_of_images_by_its_option(cluster, tmp_path, monkeypatch):
+    monkeypatch.setitem(images.DATA, "mnist", few_digits)
+    arguments = ["--methods", "IsolationForest", "--digits", "3", "8"]
+    rows = []
+    for name, options in (
+        ("here", []),
+        ("there", ["--scheduler", cluster.scheduler_address]),
+    ):
+        path = tmp_path / f"{name}.csv"
+        images.main([*arguments, "--results", str(path), *options])
+        rows.append(pd.read_csv(path).sort_values("normal_class", ignore_index=True))
+    figures = ["normal_class", "n_train", "auroc", "average_precision"]
+    pd.testing.assert_frame_equal(rows[0][figures], rows[1][figures])
+    assert [set(table["n_jobs"]) for table in rows] == [{1}, {2}]
 
 
 def test_benchmark_needs_no_dask():

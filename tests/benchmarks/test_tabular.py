@@ -54,7 +54,8 @@ def test_run_goes_on_after_a_worker_died(tmp_path):
 
     def run():
         results = ResultsFile(path, tabular.COLUMNS, tabular.KEY)
-        return tabular.run(loaders, ["OneClassSVM"], range(3), 5000, results, 2)
+        args = tabular.parse(["--methods", "OneClassSVM", "--n-jobs", "2"])
+        return tabular.run(loaders, results, args)
 
     with joblib.parallel_config("loky"):
         with pytest.raises(TerminatedWorkerError):
