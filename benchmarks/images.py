@@ -139,6 +139,8 @@ def main(arguments=None):
         for d in args.digits
         for m in methods
     ]
+    if not all(results.has(unit) for unit in units):
+        DATA[args.data]()  # downloaded once, and what is wrong is said now
     rows = run_missing(
         units,
         results,

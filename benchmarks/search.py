@@ -136,9 +136,8 @@ def main(arguments=None):
         for subject in args.subjects
     ]
     todo = [unit for unit in units if not results.has(unit)]
-    with_pyod = PYOD in args.subjects
     if todo:
-        warm_up(args.n_jobs, with_pyod)
+        warm_up(args.n_jobs, any(unit["subject"] == PYOD for unit in todo))
     for unit in todo:
         X, y = load(unit["data"])
         search = searches(args.n_jobs)[unit["subject"]]
@@ -153,7 +152,7 @@ def main(arguments=None):
             "rows": len(X),
             "best": search.best_params_,
             "best_auroc": round(search.best_score_, 6),
-            "pyod": version("pyod") if with_pyod else "",
+            "pyod": version("pyod") if unit["subject"] == PYOD else "",
         }
         results.append(versions() | unit | outcome)
     report(pd.DataFrame(results.rows_of(units)))

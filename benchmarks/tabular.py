@@ -166,26 +166,26 @@ def available(suite, names):
 
 
 def load_parquet(path, label, return_X_y):
-    """Rows of a Parquet file and their labels, a column of +1 and -1.
+    """Rows of a Parquet file, or a folder of them, and labels, a column of +1 and -1.
 
-    Its row groups are read a part at a time, into memory for all rows.
+    Row groups are read one at a time, into memory for all rows.
     """
-    from pyarrow.parquet import ParquetFile
+    import pyarrow.dataset
 
-    with ParquetFile(path) as file:
-        n_rows, names = file.metadata.num_rows, file.schema_arrow.names
-        if label not in names:
-            raise ValueError(f"{path} has no column {label!r}; it has {names}.")
-        X, labels, start = None, [], 0
-        for batch in file.iter_batches():
-            part = batch.to_pandas()
-            labels.append(part.pop(label))
-            if X is None:
-                X = np.empty((n_rows, part.shape[1]))
-            X[start : start + len(part)] = part
-            start += len(part)
-    y = np.concatenate(labels)
-    if set(y) != {-1, 1}:
+    table = pyarrow.dataset.dataset(path)
+    names = table.schema.names
+    if label not in names:
+        raise ValueError(f"{path} has no column {label!r}; it has {names}.")
+    n_rows, start, X, labels = table.count_rows(), 0, None, []
+    for batch in table.to_batches(batch_readahead=1, fragment_readahead=1):
+        part = batch.to_pandas()
+        labels.extend(part.pop(label))
+        if X is None:
+            X = np.empty((n_rows, part.shape[1]))
+        X[start : start + len(part)] = part
+        start += len(part)
+    y = np.array(labels)
+    if set(labels) != {-1, 1}:
         raise ValueError(f"Column {label} of {path} must hold +1 (normal) and -1.")
     return X, y
 

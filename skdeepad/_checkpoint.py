@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from zipfile import BadZipFile
@@ -39,16 +40,13 @@ class Checkpoint:
             return None
         return {name: torch.from_numpy(array) for name, array in self._state.items()}
 
-    def save(self, progress, last):
-        """Keep the state of an object with ``state_dict()``, unless it is too soon.
-
-        ``last`` says that training ends with it.
-        """
+    def save(self, progress):
+        """Write the state of an object with ``state_dict()``, unless it is too soon."""
         if monotonic() - self._written >= INTERVAL:
             self.write(progress)
 
     def write(self, progress):
-        """Write that state; where it can't be written, warn and leave the file."""
+        """Write it now; where that fails, warn and leave the file as it is."""
         state = {k: v.detach().cpu().numpy() for k, v in progress.state_dict().items()}
         # Another process may train the same: each writes a file of its own.
         part = self.path.with_name(f"{self.path.stem}.{os.getpid()}.part")
@@ -60,7 +58,8 @@ class Checkpoint:
                 os.fsync(file.fileno())
             os.replace(part, self.path)
         except OSError as error:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):
+                part.unlink()
             warnings.warn(
                 f"The checkpoint could not be written ({error}); training goes on, and "
                 "the one before it, if any, is kept.",

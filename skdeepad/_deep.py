@@ -274,7 +274,8 @@ class BaseDeepDetector(
             if device.type != "cpu":
                 network.to(device)
         x = place(X, self._scale, device)
-        with allow_tf32(device, self.precision == "tf32"):
+        # What it finds (gamma, a centre) is a part of the scores, which are precise.
+        with allow_tf32(device, False):
             self._before_training(network, x, continued)
         rows = held_out = None
         if self.early_stopping:
@@ -330,11 +331,7 @@ class BaseDeepDetector(
         """The file of this fit, or None."""
         if self.checkpoint_dir is None:
             return None
-        if self.distributed:
-            raise ValueError(
-                "checkpoint_dir and distributed=True do not go together: every "
-                "process would write the file. Set checkpoint_dir=None."
-            )
+        self._refuse_checkpoint_among_processes()
         params = self.get_params(deep=False)
         # Parameters that training does not depend on.
         for name in self._used_after - {"max_epochs"}:
@@ -344,6 +341,13 @@ class BaseDeepDetector(
         name = type(self).__name__
         digest = joblib.hash((name, params, X, before, version("skdeepad")))
         return Checkpoint(self.checkpoint_dir, f"{name}-{digest}")
+
+    def _refuse_checkpoint_among_processes(self):
+        if self.distributed:
+            raise ValueError(
+                "checkpoint_dir and distributed=True do not go together: every "
+                "process would write the file. Set checkpoint_dir=None."
+            )
 
     def _warn_unconverged(self, unconverged, n_members):
         warnings.warn(

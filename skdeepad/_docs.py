@@ -52,9 +52,9 @@ checkpoint_dir : str or path-like, default=None
     Folder for the state of a long ``fit``, written after an epoch, ten
     seconds apart at least. A fit that was interrupted goes on from there
     when it is started again with the same parameters and rows, to the same
-    result as if it had not been. The file is removed when the fit ends; that
-    of a ``BatchedGridSearchCV``, when the search does. ``partial_fit`` writes
-    none.
+    result as if it had not been. The file is removed when the fit ends.
+    ``BatchedGridSearchCV`` keeps files of its own there (see its notes), and
+    ``partial_fit`` none.
 precision : {"float32", "tf32", "bf16", "auto"}, default="float32"
     Of the products in training; weights, their updates and scores are
     precise in any case. "bf16" (bfloat16) is 1.6 to 1.7 times as quick for

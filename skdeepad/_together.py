@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.metadata import version
 from itertools import chain, pairwise
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -122,19 +123,30 @@ class Trained:
     Attributes
     ----------
     checkpoints : list of Path
-        Files that hold them, for the one who asked for them to remove at the end.
+        Files that hold them, to be removed when they are needed no more.
     """
 
-    def __init__(self, outcomes, checkpoints=()):
-        self._outcomes, self.checkpoints = outcomes, list(checkpoints)
+    def __init__(self):
+        self._outcomes, self.checkpoints = {}, []
 
     @classmethod
     def of(cls, *parts):
         """Train each list of a group's items in one loop."""
-        trained = cls({})
+        trained = cls()
         for items in parts:
-            trained._outcomes |= _outcomes(items, trained.checkpoints)
+            trained._train(items)
         return trained
+
+    def _train(self, items):
+        keys, detectors, Xs = zip(*items, strict=True)
+        try:
+            errors, checkpoint = fit_together(detectors, Xs)
+        except Exception as error:  # raised again by each of the fits
+            errors, checkpoint = [error] * len(detectors), None
+        if checkpoint is not None:
+            self.checkpoints.append(checkpoint.path)
+        for key, detector, error in zip(keys, detectors, errors, strict=True):
+            self._outcomes[key] = detector if error is None else error
 
     def serve(self, detector, X):
         """Make a detector as the one trained for it; False where there is none."""
@@ -147,19 +159,6 @@ class Trained:
         return True
 
 
-def _outcomes(items, checkpoints):
-    """Train the detectors of a list; of each key the detector, or why it is none."""
-    keys, detectors, Xs = zip(*items, strict=True)
-    try:
-        errors = fit_together(detectors, Xs, checkpoints)
-    except Exception as error:  # raised again by each of the fits
-        errors = [error] * len(detectors)
-    return {
-        key: detector if error is None else error
-        for key, detector, error in zip(keys, detectors, errors, strict=True)
-    }
-
-
 def _digest(X):
     """What tells rows from others."""
     return joblib.hash(X, hash_name="sha1")  # the quicker one of joblib's two
@@ -167,17 +166,17 @@ def _digest(X):
 
 def _key(detector, digest):
     """What decides how a detector is trained: its own parameters and the rows."""
-    return joblib.hash((detector.max_epochs, _course_params(detector), digest))
+    params = detector.max_epochs, _course_params(detector)
+    return joblib.hash((type(detector), params, digest))
 
 
 def _course_params(detector):
     """The parameters that are used before the end of the loop."""
     params = detector.get_params(deep=False)
-    kept = {k: value for k, value in params.items() if k not in detector._used_after}
-    return type(detector), kept
+    return {k: value for k, value in params.items() if k not in detector._used_after}
 
 
-def fit_together(detectors, Xs, checkpoints=None):
+def fit_together(detectors, Xs):
     """Train detectors of one group, each on its own rows, in one loop.
 
     A detector becomes what its own ``fit`` would make of it, but for the threshold.
@@ -189,15 +188,15 @@ def fit_together(detectors, Xs, checkpoints=None):
         Of one group, not fitted.
     Xs : list of ndarray of shape (n_rows, n_features)
         Validated rows to train on; equal ones are the same object.
-    checkpoints : list, default=None
-        Takes the path of the file that holds them, where they have a checkpoint_dir.
 
     Returns
     -------
     errors : list of (Exception or None)
         Why a detector could not be trained; the others are.
+    checkpoint : Checkpoint or None
+        The file that holds them, where the first one has a ``checkpoint_dir``.
     """
-    errors, courses, sections = {}, {}, {}
+    errors, courses, sections, checkpoint = {}, {}, {}, None
     for detector, X in zip(detectors, Xs, strict=True):
         key = joblib.hash(_course_params(detector)), id(X)
         if key in courses:
@@ -211,8 +210,9 @@ def fit_together(detectors, Xs, checkpoints=None):
             # Scaled rows that are the same are kept once.
             course.run.x = sections.setdefault(course.section, course.run.x)
     if courses:
-        errors |= _train(list(courses.values()), checkpoints)
-    return [errors.get(id(detector)) for detector in detectors]
+        diverged, checkpoint = _train(list(courses.values()))
+        errors |= diverged
+    return [errors.get(id(detector)) for detector in detectors], checkpoint
 
 
 class _Course:
@@ -221,6 +221,7 @@ class _Course:
     def __init__(self, detector, X):
         self.run = detector._start(X)
         self.detectors = [detector]
+        self.is_random = detector.random_state is None
         self.section = id(X), bool(detector.standardize)
 
     def add(self, detector):
@@ -246,26 +247,27 @@ class _Course:
         )
 
 
-def _train(courses, checkpoints):
-    """Train all courses in one loop; errors by the detectors' ids."""
+def _train(courses):
+    """Train all courses in one loop; errors by the detectors' ids, and its file."""
     from skdeepad._training import diverged_message
 
     run, all_members = _join(courses)
     joint = _joint_detector(courses, run.x.device)
     leaving = _Leaving(courses, all_members)
     checkpoint = _checkpoint(courses, run, leaving)
-    if checkpoint is not None:
-        checkpoints.append(checkpoint.path)
     _, _, unconverged = joint._train(
         run, reports=leaving, diverged=leaving.diverged, checkpoint=checkpoint
     )
+    if checkpoint is not None:
+        checkpoint.keep()
     leaving.all_that_remain(run.network.state_dict())
     if unconverged:
         joint._warn_unconverged(unconverged, len(run.seeds))
-    return {
+    errors = {
         id(detector): ValueError(diverged_message(*why))
         for detector, why in leaving.errors
     }
+    return errors, checkpoint
 
 
 def _join(courses):
@@ -325,27 +327,31 @@ def _joint_detector(courses, device):
 
 
 def _checkpoint(courses, run, leaving):
-    """The file of this loop, where the first detector has a folder for it."""
-    folder = courses[0].detectors[0].checkpoint_dir
-    if folder is None:
+    """The file of this loop, or None."""
+    first = courses[0].detectors[0]
+    # Networks of seeds that nobody chose are not asked for again.
+    if first.checkpoint_dir is None or any(c.is_random for c in courses):
         return None
+    first._refuse_checkpoint_among_processes()
     wanted = [
-        (detector.max_epochs, _course_params(detector))
+        (detector.max_epochs, _course_params(detector) | {"device": None})
         for course in courses
         for detector in course.detectors
     ]
-    data = [None if t is None else t.cpu().numpy() for t in (run.x, run.rows)]
-    place = run.x.device.type, version("skdeepad")
-    digest = joblib.hash((wanted, run.seeds, data, place))
-    return _LoopCheckpoint(folder, f"search-{digest}", leaving, run.seeds)
+    sections = list(dict.fromkeys(course.section for course in courses))
+    sections = [sections.index(course.section) for course in courses]
+    data = run.seeds, sections, run.x.cpu().numpy(), run.x.device.type
+    digest = joblib.hash((type(first), wanted, data, version("skdeepad")))
+    return _LoopCheckpoint(first.checkpoint_dir, digest, leaving, run.seeds)
 
 
 class _LoopCheckpoint(Checkpoint):
-    """Keeps what has left the loop too, and stays when all have."""
+    """Holds the detectors that have ended too, and is there when all have."""
 
-    def __init__(self, folder, name, leaving, seeds):
-        super().__init__(folder, name)
-        self._leaving, self.seeds = leaving, seeds
+    def __init__(self, folder, digest, leaving, seeds):
+        # The one who removes it may be in another folder.
+        super().__init__(Path(folder).resolve(), f"search-{digest}")
+        self._leaving, self.seeds, self._progress = leaving, seeds, None
 
     def load(self):
         state = super().load()
@@ -353,15 +359,17 @@ class _LoopCheckpoint(Checkpoint):
             self._leaving.load_state_dict(state)
         return state
 
-    def save(self, progress, last):
+    def save(self, progress):
         self._progress = progress
-        if last:
+        super().save(self)
+
+    def keep(self):
+        """Write how the loop ended, unless that is in the file."""
+        if self._progress is not None:
             self.write(self)
-        else:
-            super().save(self, last)
 
     def state_dict(self):
-        """The loop's state, and what has left it."""
+        """The loop's state, and the detectors that have ended."""
         return self._progress.state_dict() | self._leaving.state_dict()
 
 
@@ -405,15 +413,21 @@ class _Leaving:
         own = {name: value[members] for name, value in state.items()}
         course.finish(detector, members, self._history, own)
 
+    # What a checkpoint holds of them.
+
     def state_dict(self):
-        """The networks that have left, and what is known of those that diverged."""
+        """Who has ended with which networks, and what is known of who diverged."""
         import torch
 
-        state = {
-            f"left/{i}/{name}": torch.from_numpy(array)
-            for i, (_, detector, _) in enumerate(self._items)
-            for name, array in getattr(detector, "_state", {}).items()
-        }
+        from skdeepad._training import prefixed
+
+        waiting = {id(detector) for _, detector, _ in self._waiting}
+        failed = {id(detector) for detector, _ in self.errors}
+        state = {}
+        for i, (_, detector, _) in enumerate(self._items):
+            if id(detector) not in waiting | failed:
+                own = {k: torch.from_numpy(v) for k, v in detector._state.items()}
+                state |= prefixed(f"ended/{i}", own)
         names = sorted(self._history)
         rows = [
             (member, names.index(name), value, epoch)
@@ -423,18 +437,19 @@ class _Leaving:
         return state
 
     def load_state_dict(self, state):
-        """Finish what had left; ``state`` is the loop's too."""
-        from skdeepad._training import under
+        """Finish what had ended; ``state`` is the loop's too."""
+        from skdeepad._training import unprefixed
 
-        self._history = under(state, "history")
+        self._history = unprefixed(state, "history")
         names = sorted(self._history)
         for member, name, value, epoch in state["diverged"].tolist():
             self.diverged[int(member)] = names[int(name)], value, int(epoch)
         self._waiting = []
-        for i, (course, detector, members) in enumerate(self._items):
-            if own := under(state, f"left/{i}"):
+        for i, item in enumerate(self._items):
+            course, detector, members = item
+            if own := unprefixed(state, f"ended/{i}"):
                 course.finish(detector, members, self._history, own)
-            elif detector.max_epochs <= state["epoch"]:  # it diverged
-                self._finish(course, detector, members, {})
+            elif detector.max_epochs <= state["epoch"]:
+                self._finish(*item, {})  # it diverged: there is no network
             else:
-                self._waiting.append((course, detector, members))
+                self._waiting.append(item)

@@ -404,8 +404,7 @@ def train(
             if reports is not None:
                 stop = reports.epoch_end(epoch, progress.history, state)
             if checkpoint is not None:
-                last = progress.epoch == last_epoch or not progress.active.any()
-                checkpoint.save(progress, last)
+                checkpoint.save(progress)
     unconverged = 0
     if progress.early is not None:
         network.load_state_dict(progress.early.best)
@@ -452,23 +451,24 @@ class _Progress:
         """Everything, as a dict of tensors."""
         state = {"active": self.active, "n_epochs": self.n_epochs}
         state["epoch"] = torch.tensor(self.epoch, device="cpu")
-        state |= _named("network", self._state)
-        state |= _named("phases", phases_state(self._phases))
-        state |= _named("history", {k: torch.stack(v) for k, v in self.history.items()})
+        state |= prefixed("network", self._state)
+        state |= prefixed("phases", phases_state(self._phases))
+        history = {name: torch.stack(losses) for name, losses in self.history.items()}
+        state |= prefixed("history", history)
         if self.early is not None:
-            state |= _named("early", self.early.state_dict())
+            state |= prefixed("early", self.early.state_dict())
         return state
 
     def load_state_dict(self, state):
         """Take over everything."""
         self.epoch = int(state["epoch"])
         self.active, self.n_epochs = state["active"], state["n_epochs"]
-        self._network.load_state_dict(under(state, "network"))
-        load_phases_state(self._phases, under(state, "phases"))
-        history = under(state, "history")
+        self._network.load_state_dict(unprefixed(state, "network"))
+        load_phases_state(self._phases, unprefixed(state, "phases"))
+        history = unprefixed(state, "history")
         self.history = {k: list(losses.unbind()) for k, losses in history.items()}
         if self.early is not None:
-            self.early.load_state_dict(under(state, "early"))
+            self.early.load_state_dict(unprefixed(state, "early"))
 
 
 def phases_state(phases):
@@ -476,7 +476,7 @@ def phases_state(phases):
     state = {}
     for i, phase in enumerate(phases):
         if hasattr(phase, "state_dict"):
-            state |= _named(str(i), phase.state_dict())
+            state |= prefixed(str(i), phase.state_dict())
     return state
 
 
@@ -484,14 +484,16 @@ def load_phases_state(phases, state):
     """Take over the optimizers' state."""
     for i, phase in enumerate(phases):
         if hasattr(phase, "load_state_dict"):
-            phase.load_state_dict(under(state, str(i)))
+            phase.load_state_dict(unprefixed(state, str(i)))
 
 
-def _named(prefix, state):
+def prefixed(prefix, state):
+    """A state as a part of a larger one."""
     return {f"{prefix}/{name}": value for name, value in state.items()}
 
 
-def under(state, prefix):
+def unprefixed(state, prefix):
+    """A part of a state that :func:`prefixed` made, by its own names."""
     start = f"{prefix}/"
     return {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
 
@@ -606,12 +608,12 @@ class _EarlyStopping:
     def state_dict(self):
         """Best weights and losses, and how long ago they were."""
         own = {"loss": self._loss, "waited": self._waited}
-        return own | _named("best", self.best)
+        return own | prefixed("best", self.best)
 
     def load_state_dict(self, state):
         """Take over what :meth:`state_dict` gave."""
         self._loss, self._waited = state["loss"], state["waited"]
-        for name, value in under(state, "best").items():
+        for name, value in unprefixed(state, "best").items():
             self.best[name].copy_(value)
 
     def update(self, loss):

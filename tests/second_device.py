@@ -17,8 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import skdeepad._training
 from skdeepad._deep import BaseDeepDetector
 
-# torch 2.10 and later let Python define a device.
+# Of the torch that the constraints pin and later ones; some before have it too.
 setup = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
+DEVICE = None
 if setup is not None:
     setup("second")
     DEVICE = torch.device("second", 0)
@@ -71,8 +72,9 @@ class _Dispatch(TorchDispatchMode):
         if func is COPY:
             target = [args[0].device]
         if not target:
-            # A number may be on the CPU, as a GPU allows.
-            target = [t.device for t in tensors if t.dim() or _elsewhere(t)]
+            # A number may be on the CPU, as a GPU allows, but not in a fused kernel.
+            strict = "_fused" in str(func) or "_foreach" in str(func)
+            target = [t.device for t in tensors if strict or t.dim() or _elsewhere(t)]
             if len(set(target)) > 1:
                 places = ", ".join(f"{tuple(t.shape)} on {t.device}" for t in tensors)
                 raise RuntimeError(f"{func}: operands on two devices, {places}")

@@ -7,6 +7,8 @@ import sys
 import textwrap
 import time
 import warnings
+from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from sklearn.base import clone
 import skdeepad._checkpoint
 import skdeepad._training
 from skdeepad import AutoencoderDetector
+from skdeepad._together import Requests, Trained, serving
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
 from tests.conftest import every_deep, make
 
@@ -227,6 +230,128 @@ def test_a_resumed_search(grid, epoch, interval, problem, tmp_path, monkeypatch)
         assert n_after == n_epochs - 12 * n_whole
     else:
         assert n_after == n_epochs - (epoch - 1)
+
+
+def trained_together(detectors, X):
+    """Each detector fitted, or the error of its fit."""
+    requests = Requests()
+    for detector in detectors:
+        requests.note(partial(clone(detector).fit, X))
+    parts = [part for group in requests.groups() for part in group.parts(1)]
+    outcomes = []
+    with serving(Trained.of(*parts)):
+        for detector in detectors:
+            try:
+                outcomes.append(clone(detector).fit(X))
+            except ValueError as error:
+                outcomes.append(str(error))
+    return outcomes
+
+
+@every_deep
+@pytest.mark.parametrize(
+    "params",
+    [
+        HARD,
+        {"early_stopping": True, "n_iter_no_change": 1, "learning_rate": 0.05},
+        {"early_stopping": True, "n_iter_no_change": 3},
+    ],
+    ids=["hard", "stops soon", "stops late"],
+)
+@pytest.mark.parametrize("epoch", [1, 4, 7])
+@pytest.mark.filterwarnings("ignore")  # of those that diverge or go on
+def test_networks_of_a_resumed_loop(cls, params, epoch, problem, tmp_path, monkeypatch):
+    """Those that ended before, those that diverged and those that were on the way."""
+    X, _ = problem
+    base = make(cls, checkpoint_dir=tmp_path, **params)
+    detectors = [
+        clone(base).set_params(max_epochs=n, random_state=seed, **rate)
+        for n in (2, 5, 8)
+        for seed, rate in ((0, {}), (1, {}), (2, {"learning_rate": 1e30}))
+    ]
+    whole = trained_together(
+        [clone(d).set_params(checkpoint_dir=None) for d in detectors], X
+    )
+    run_epoch, left = skdeepad._training._run_epoch, epoch
+
+    def interrupted(*args):
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+        return run_epoch(*args)
+
+    monkeypatch.setattr(skdeepad._training, "_run_epoch", interrupted)
+    for _ in range(2):  # interrupted, unless it stopped before; then to the end
+        with suppress(KeyboardInterrupt):
+            resumed = trained_together(detectors, X)
+    left = 1  # a third time nothing is trained
+    again = trained_together(detectors, X)
+    for outcomes in (resumed, again):
+        for one, other in zip(whole, outcomes, strict=True):
+            if isinstance(one, str):
+                assert one == other
+            else:
+                assert_equal_states(one, other)
+    failed = [isinstance(one, str) for one in whole]
+    assert failed == [False, False, True] * 3
+
+
+@pytest.mark.parametrize("rest", [{}, {"refit": True}, {"n_jobs": 2}], ids=str)
+def test_files_of_a_search_are_removed(rest, problem, tmp_path):
+    X, y = problem
+    seen = tmp_path / "seen"
+    seen.mkdir()
+
+    def scoring(detector, X, y):
+        for file in detector.checkpoint_dir.glob("search-*.npz"):
+            (seen / file.name).touch()
+        return 1.0
+
+    folder = tmp_path / "checkpoints"
+    detector = make(AutoencoderDetector, checkpoint_dir=folder)
+    options = {"scoring": scoring, "cv": OneClassKFold(2), "refit": False} | rest
+    grid = {"learning_rate": np.geomspace(1e-3, 1e-2, 12)}
+    BatchedGridSearchCV(detector, grid, **options).fit(X, y)
+    assert len(list(seen.iterdir())) == options.get("n_jobs", 1)
+    assert not list(folder.iterdir())
+
+
+def test_networks_of_no_seed_leave_no_file(problem, tmp_path):
+    X, y = problem
+    detector = make(AutoencoderDetector, random_state=None, checkpoint_dir=tmp_path)
+
+    def scoring(detector, X, y):
+        assert not list(tmp_path.iterdir())
+        return 1.0
+
+    options = {"scoring": scoring, "cv": OneClassKFold(2), "error_score": "raise"}
+    grid = {"dropout": [0.1, 0.2]}
+    BatchedGridSearchCV(detector, grid, refit=False, **options).fit(X, y)
+
+
+def test_a_folder_that_cannot_be_stops_no_search(problem, tmp_path):
+    X, y = problem
+    folder = tmp_path / "file"
+    folder.touch()
+    options = {"scoring": "roc_auc", "cv": OneClassKFold(2), "refit": False}
+    grid = {"dropout": [0.1, 0.2]}
+    plain = BatchedGridSearchCV(make(AutoencoderDetector), grid, **options).fit(X, y)
+    detector = make(AutoencoderDetector, checkpoint_dir=folder)
+    with pytest.warns(RuntimeWarning, match="could not be written"):
+        search = BatchedGridSearchCV(detector, grid, **options).fit(X, y)
+    for name in ("split0_test_score", "split1_test_score"):
+        np.testing.assert_array_equal(search.cv_results_[name], plain.cv_results_[name])
+
+
+def test_no_checkpoints_of_searches_among_processes(problem, tmp_path, monkeypatch):
+    X, y = problem
+    monkeypatch.setattr("skdeepad._processes.check_group", lambda: None)
+    monkeypatch.setattr("skdeepad._processes.same_for_all", lambda seeds: seeds)
+    detector = make(AutoencoderDetector, checkpoint_dir=tmp_path, distributed=True)
+    options = {"scoring": "roc_auc", "cv": OneClassKFold(2), "error_score": "raise"}
+    with pytest.raises(ValueError, match="do not go together"):
+        BatchedGridSearchCV(detector, {"dropout": [0.1]}, **options).fit(X, y)
 
 
 def test_a_search_over_other_rows_has_other_files(problem, tmp_path):

@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -66,8 +67,11 @@ n_splits_, refit_time_, multimetric_
     a ThresholdedDetector) the first of each candidate and fold trains with others, and
     what is parallel within a candidate runs one by one, beside the networks.
 
-    With a ``checkpoint_dir`` in the detector, a search that was interrupted and is
-    started again trains no network twice; a refit has a file of its own.
+    With a ``checkpoint_dir`` and a ``random_state`` in the detector, a search that was
+    interrupted goes on when it is started again with the same candidates, folds and
+    number of jobs: networks that had ended are not trained again (and not counted in
+    the times), others go on after the last epoch that was written. Each loop has a
+    file there, until the search ends; a refit has its own.
 
     Examples
     --------
@@ -117,13 +121,14 @@ n_splits_, refit_time_, multimetric_
                 f"Trained {together.n_fits} fits together in {together.n_groups} "
                 f"groups, for {together.seconds:.1f} s in all workers"
             )
-        for path in together.checkpoints:
-            path.unlink(missing_ok=True)
         times = search.cv_results_["mean_fit_time"]
         times += together.seconds / (len(times) * search.n_splits_)
         for name, value in vars(search).items():
             if name not in self.get_params(deep=False):
                 setattr(self, name, value)
+        for path in together.checkpoints:
+            with suppress(OSError):  # it is done, whatever becomes of them
+                path.unlink()
         return self
 
 

@@ -61,4 +61,4 @@ def test_a_method_that_is_not_there(capsys):
 
 @pytest.mark.parametrize("method", images.METHODS)
 def test_every_method_can_be_made(method):
-    assert images.METHODS[method](1, 0).get_params()
+    images.METHODS[method](1, 0)._validate_params()

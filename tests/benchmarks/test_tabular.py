@@ -7,6 +7,7 @@ from functools import partial
 import joblib
 import numpy as np
 import pandas as pd
+import pyarrow.dataset
 import pytest
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from sklearn.metrics import roc_auc_score
@@ -97,6 +98,8 @@ def test_own_table(tmp_path, capsys):
     X, y = load_wine(return_X_y=True)
     table = pd.DataFrame(X).rename(columns=str).assign(kind=y)
     table.to_parquet(tmp_path / "mine.parquet", row_group_size=20)
+    batches = pyarrow.dataset.dataset(tmp_path / "mine.parquet").to_batches()
+    assert len(list(batches)) > 1
     path = tmp_path / "results.csv"
     arguments = ["--datasets", "wine", "--methods", "OneClassSVM", "--seeds", "0"]
     arguments += ["--results", str(path), "--no-plots"]
