@@ -445,11 +445,8 @@ class _Leaving:
         for member, name, value, epoch in state["diverged"].tolist():
             self.diverged[int(member)] = names[int(name)], value, int(epoch)
         self._waiting = []
-        for i, item in enumerate(self._items):
-            course, detector, members = item
+        for i, (course, detector, members) in enumerate(self._items):
             if own := unprefixed(state, f"ended/{i}"):
                 course.finish(detector, members, self._history, own)
-            elif detector.max_epochs <= state["epoch"]:
-                self._finish(*item, {})  # it diverged: there is no network
-            else:
-                self._waiting.append(item)
+            else:  # on its way, or diverged
+                self._waiting.append((course, detector, members))
