@@ -141,8 +141,8 @@ class Trained:
         keys, detectors, Xs = zip(*items, strict=True)
         try:
             errors, checkpoint = fit_together(detectors, Xs)
-        except Exception as error:  # raised again by each of the fits
-            errors, checkpoint = [error] * len(detectors), None
+        except Exception as broken:  # raised again by each of the fits
+            errors, checkpoint = [broken] * len(detectors), None
         if checkpoint is not None:
             self.checkpoints.append(checkpoint.path)
         for key, detector, error in zip(keys, detectors, errors, strict=True):
