@@ -42,7 +42,7 @@ from skdeepad import (
     PCADetector,
     VAEDetector,
 )
-from skdeepad._together import Requests, Trained, serving
+from skdeepad._together import Requests, serving
 from skdeepad.datasets import fetch_adbench, list_adbench
 from skdeepad.model_selection._label_free import disturbed_rows
 
@@ -127,8 +127,7 @@ def fit_all(detectors, X):
     for detector in detectors.values():
         if hasattr(detector, "max_epochs"):
             requests.note(partial(clone(detector).fit, X))
-    parts = [part for group in requests.groups() for part in group.parts(1)]
-    with serving(Trained.of(*parts)):
+    with serving(requests.train()):
         return {name: detector.fit(X) for name, detector in detectors.items()}
 
 

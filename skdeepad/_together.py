@@ -78,6 +78,11 @@ class Requests:
                 groups[group].items.append((key, detector, X))
         return list(groups.values())
 
+    def train(self):
+        """Train everything, in this process."""
+        parts = [part for group in self.groups() for part in group.parts(1)]
+        return Trained.of(*parts)
+
 
 def _group_key(detector, X, network):
     """What detectors must share to train together."""
@@ -221,7 +226,6 @@ class _Course:
     def __init__(self, detector, X):
         self.run = detector._start(X)
         self.detectors = [detector]
-        self.is_random = detector.random_state is None
         self.section = id(X), bool(detector.standardize)
 
     def add(self, detector):
@@ -330,7 +334,8 @@ def _checkpoint(courses, run, leaving):
     """The file of this loop, or None."""
     first = courses[0].detectors[0]
     # Networks of seeds that nobody chose are not asked for again.
-    if first.checkpoint_dir is None or any(c.is_random for c in courses):
+    unseeded = any(course.detectors[0].random_state is None for course in courses)
+    if first.checkpoint_dir is None or unseeded:
         return None
     first._refuse_checkpoint_among_processes()
     wanted = [
@@ -421,11 +426,11 @@ class _Leaving:
 
         from skdeepad._training import prefixed
 
-        waiting = {id(detector) for _, detector, _ in self._waiting}
-        failed = {id(detector) for detector, _ in self.errors}
+        without = {id(detector) for _, detector, _ in self._waiting}
+        without |= {id(detector) for detector, _ in self.errors}
         state = {}
         for i, (_, detector, _) in enumerate(self._items):
-            if id(detector) not in waiting | failed:
+            if id(detector) not in without:
                 own = {k: torch.from_numpy(v) for k, v in detector._state.items()}
                 state |= prefixed(f"ended/{i}", own)
         names = sorted(self._history)

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import skdeepad
+import skdeepad._training
 from skdeepad._base import BaseDetector
 from skdeepad._deep import BaseDeepDetector
+from tests.faults import Epochs
 
 # ThresholdedDetector needs another detector, and has tests of its own.
 ALL = [
@@ -15,6 +17,10 @@ ALL = [
 ]
 DEEP = [cls for cls in ALL if issubclass(cls, BaseDeepDetector)]
 every_deep = pytest.mark.parametrize("cls", DEEP)
+
+
+# Everything a fit may keep or draw: random layers, statistics, several networks.
+HARD = {"dropout": 0.3, "batch_norm": True, "n_estimators": 2, "weight_decay": 1e-3}
 
 
 def make(cls, **params):
@@ -35,3 +41,11 @@ def problem():
     X = np.r_[normal, anomalies] * [1, 10, 0.1, 1, 5, 1] + [0, 100, 0, -1, 0, 0]
     y = np.r_[np.ones(180, dtype=int), -np.ones(20, dtype=int)]
     return X, y
+
+
+@pytest.fixture
+def epochs(monkeypatch):
+    """Epochs of training, to count and to interrupt."""
+    epochs = Epochs(skdeepad._training._run_epoch)
+    monkeypatch.setattr(skdeepad._training, "_run_epoch", epochs)
+    return epochs

@@ -1,4 +1,4 @@
-"""Workers that die."""
+"""Workers that die, and fits that are interrupted."""
 
 import os
 
@@ -16,3 +16,24 @@ def die_once(path):
             raise RuntimeError("This is no worker.")
         path.unlink()
         os._exit(1)
+
+
+class Epochs:
+    """Counts the epochs that begin, and presses Ctrl-C in one of them.
+
+    Attributes
+    ----------
+    n_begun : int
+    stop_at : int or None
+        The one, counted from 1.
+    """
+
+    def __init__(self, run_epoch):
+        self._run_epoch = run_epoch
+        self.n_begun, self.stop_at = 0, None
+
+    def __call__(self, *args):
+        self.n_begun += 1
+        if self.n_begun == self.stop_at:
+            raise KeyboardInterrupt
+        return self._run_epoch(*args)

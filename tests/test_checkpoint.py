@@ -15,11 +15,10 @@ import pytest
 from sklearn.base import clone
 
 import skdeepad._checkpoint
-import skdeepad._training
 from skdeepad import AutoencoderDetector
-from skdeepad._together import Requests, Trained, serving
+from skdeepad._together import Requests, serving
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
-from tests.conftest import every_deep, make
+from tests.conftest import HARD, every_deep, make
 
 
 class Interruption:
@@ -64,9 +63,6 @@ def assert_equal_states(one, other):
     assert one.n_iter_ == other.n_iter_
     for name, losses in one.history_.items():
         np.testing.assert_array_equal(other.history_[name], losses)
-
-
-HARD = {"dropout": 0.3, "batch_norm": True, "n_estimators": 2, "weight_decay": 1e-3}
 
 
 @every_deep
@@ -194,36 +190,28 @@ STOPS = {"early_stopping": [True], "n_iter_no_change": [2], "learning_rate": [3e
     ("grid", "epoch"), [(SHAPES, 4), (SHAPES, 7), (SHAPES, 19), (STOPS, 4)]
 )
 @pytest.mark.filterwarnings("ignore")  # of those that diverge
-def test_a_resumed_search(grid, epoch, interval, problem, tmp_path, monkeypatch):
+def test_a_resumed_search(
+    grid, epoch, interval, problem, tmp_path, monkeypatch, epochs
+):
     """Loops that ended are there; the one that was stopped goes on, or begins again."""
     monkeypatch.setattr(skdeepad._checkpoint, "INTERVAL", interval)
     X, y = problem
     grid = grid | {"max_epochs": [3, 6, 12]}
-    run_epoch, n_run, stop = skdeepad._training._run_epoch, 0, None
-
-    def counting(*args):
-        nonlocal n_run
-        n_run += 1
-        if n_run == stop:
-            raise KeyboardInterrupt
-        return run_epoch(*args)
 
     def search(**params):
-        nonlocal n_run
-        n_run = 0
+        epochs.n_begun = 0
         detector = make(AutoencoderDetector, random_state=0, **params)
         options = {"scoring": "roc_auc", "cv": OneClassKFold(3), "refit": False}
         results = BatchedGridSearchCV(detector, grid, **options).fit(X, y).cv_results_
-        return {k: v for k, v in results.items() if k.startswith("split")}, n_run
+        return {k: v for k, v in results.items() if k.startswith("split")}
 
-    monkeypatch.setattr(skdeepad._training, "_run_epoch", counting)
-    scores, n_epochs = search()
-    stop = epoch
+    scores, n_epochs = search(), epochs.n_begun
+    epochs.stop_at = epoch
     with pytest.raises(KeyboardInterrupt):
         search(checkpoint_dir=tmp_path)
-    stop = None
+    epochs.stop_at = None
     n_whole = len(list(tmp_path.iterdir())) - (interval == 0)
-    resumed, n_after = search(checkpoint_dir=tmp_path)
+    resumed, n_after = search(checkpoint_dir=tmp_path), epochs.n_begun
     np.testing.assert_equal(resumed, scores)
     assert not list(tmp_path.iterdir())
     if interval:
@@ -237,9 +225,8 @@ def trained_together(detectors, X):
     requests = Requests()
     for detector in detectors:
         requests.note(partial(clone(detector).fit, X))
-    parts = [part for group in requests.groups() for part in group.parts(1)]
     outcomes = []
-    with serving(Trained.of(*parts)):
+    with serving(requests.train()):
         for detector in detectors:
             try:
                 outcomes.append(clone(detector).fit(X))
@@ -260,7 +247,7 @@ def trained_together(detectors, X):
 )
 @pytest.mark.parametrize("epoch", [1, 4, 7])
 @pytest.mark.filterwarnings("ignore")  # of those that diverge or go on
-def test_networks_of_a_resumed_loop(cls, params, epoch, problem, tmp_path, monkeypatch):
+def test_networks_of_a_resumed_loop(cls, params, epoch, problem, tmp_path, epochs):
     """Those that ended before, those that diverged and those that were on the way."""
     X, _ = problem
     base = make(cls, checkpoint_dir=tmp_path, **params)
@@ -272,20 +259,11 @@ def test_networks_of_a_resumed_loop(cls, params, epoch, problem, tmp_path, monke
     whole = trained_together(
         [clone(d).set_params(checkpoint_dir=None) for d in detectors], X
     )
-    run_epoch, left = skdeepad._training._run_epoch, epoch
-
-    def interrupted(*args):
-        nonlocal left
-        left -= 1
-        if not left:
-            raise KeyboardInterrupt
-        return run_epoch(*args)
-
-    monkeypatch.setattr(skdeepad._training, "_run_epoch", interrupted)
+    epochs.stop_at = epochs.n_begun + epoch
     for _ in range(2):  # interrupted, unless it stopped before; then to the end
         with suppress(KeyboardInterrupt):
             resumed = trained_together(detectors, X)
-    left = 1  # a third time nothing is trained
+    epochs.stop_at = epochs.n_begun + 1  # a third time nothing is trained
     again = trained_together(detectors, X)
     for outcomes in (resumed, again):
         for one, other in zip(whole, outcomes, strict=True):

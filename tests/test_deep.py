@@ -1,5 +1,6 @@
 """Training options that all deep detectors share."""
 
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -248,6 +249,17 @@ def test_device_errors_say_what_to_do(problem):
             make(AutoencoderDetector, device="cuda").fit(X)
     detector = make(AutoencoderDetector, device="cpu").fit(X)
     assert detector.device_ == "cpu"
+
+
+def test_state_from_cuda_scores_on_a_cpu(problem):
+    """What a detector trained on CUDA holds: arrays, and the name of the device."""
+    X, _ = problem
+    detector = make(VAEDetector).fit(X)
+    scores = detector.score_samples(X)
+    detector.device_ = "cuda:0"
+    detector._fitted_params["device"] = "cuda"
+    loaded = pickle.loads(pickle.dumps(detector))
+    np.testing.assert_array_equal(loaded.score_samples(X), scores)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

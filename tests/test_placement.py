@@ -8,9 +8,8 @@ import torch
 from sklearn import config_context
 
 import skdeepad._checkpoint
-import skdeepad._training
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
-from tests.conftest import every_deep, make
+from tests.conftest import HARD, every_deep, make
 from tests.second_device import DEVICE, Event, second_device, setup
 
 pytestmark = [
@@ -21,7 +20,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 
-HARD = {"batch_norm": True, "dropout": 0.3, "n_estimators": 2, "weight_decay": 1e-3}
 CONV = {"architecture": "conv", "image_shape": (1, 2, 3), "hidden_layer_sizes": (3,)}
 BF16 = {"precision": "bf16", "max_epochs": 2}
 STOP = {"early_stopping": True, "n_estimators": 2, "n_iter_no_change": 2}
@@ -91,21 +89,12 @@ def test_warm_start_and_partial_fit(cls, problem):
 
 
 @every_deep
-def test_a_checkpoint(cls, problem, tmp_path, monkeypatch):
+def test_a_checkpoint(cls, problem, tmp_path, monkeypatch, epochs):
     X, _ = problem
     monkeypatch.setattr(skdeepad._checkpoint, "INTERVAL", 0.0)
-    train, stop = skdeepad._training._run_epoch, 3
-
-    def interrupted(*args):
-        nonlocal stop
-        stop -= 1
-        if not stop:
-            raise KeyboardInterrupt
-        return train(*args)
-
     here = make(cls, **STOP).fit(X)
     detector = make(cls, checkpoint_dir=tmp_path, **STOP)
-    monkeypatch.setattr(skdeepad._training, "_run_epoch", interrupted)
+    epochs.stop_at = epochs.n_begun + 3
     with second_device():
         with pytest.raises(KeyboardInterrupt):
             detector.fit(X)
