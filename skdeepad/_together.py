@@ -10,6 +10,7 @@ from functools import partial
 from importlib.metadata import version
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import joblib
 import numpy as np
@@ -111,9 +112,7 @@ class Group:
         """The requests in even lists, which keep so many loops busy to the end."""
         courses = {}
         for item in self.items:
-            _, detector, X = item
-            key = joblib.hash(_course_params(detector)), id(X)
-            courses.setdefault(key, []).append(item)
+            courses.setdefault(item[0].course, []).append(item)
         courses = list(courses.values())  # those of one train as one
         n_members = sum(items[0][1].n_estimators for items in courses)
         n_parts = n_loops * -(-n_members // (n_loops * MEMBERS_AT_ONCE))
@@ -143,14 +142,13 @@ class Trained:
         return trained
 
     def _train(self, items):
-        keys, detectors, Xs = zip(*items, strict=True)
         try:
-            errors, checkpoint = fit_together(detectors, Xs)
+            errors, checkpoint = fit_together(items)
         except Exception as broken:  # raised again by each of the fits
-            errors, checkpoint = [broken] * len(detectors), None
+            errors, checkpoint = [broken] * len(items), None
         if checkpoint is not None:
             self.checkpoints.append(checkpoint.path)
-        for key, detector, error in zip(keys, detectors, errors, strict=True):
+        for (key, detector, _), error in zip(items, errors, strict=True):
             self._outcomes[key] = detector if error is None else error
 
     def serve(self, detector, X):
@@ -169,10 +167,16 @@ def _digest(X):
     return joblib.hash(X, hash_name="sha1")  # the quicker one of joblib's two
 
 
-def _key(detector, digest):
+class _Key(NamedTuple):
     """What decides how a detector is trained: its own parameters and the rows."""
-    params = detector.max_epochs, _course_params(detector)
-    return joblib.hash((type(detector), params, digest))
+
+    course: tuple  # hashes of the parameters used before the end of the loop, and X
+    max_epochs: int
+
+
+def _key(detector, digest):
+    params = joblib.hash((type(detector), _course_params(detector)))
+    return _Key((params, digest), detector.max_epochs)
 
 
 def _course_params(detector):
@@ -181,7 +185,7 @@ def _course_params(detector):
     return {k: value for k, value in params.items() if k not in detector._used_after}
 
 
-def fit_together(detectors, Xs):
+def fit_together(items):
     """Train detectors of one group, each on its own rows, in one loop.
 
     A detector becomes what its own ``fit`` would make of it, but for the threshold.
@@ -189,10 +193,9 @@ def fit_together(detectors, Xs):
 
     Parameters
     ----------
-    detectors : list of BaseDeepDetector
-        Of one group, not fitted.
-    Xs : list of ndarray of shape (n_rows, n_features)
-        Validated rows to train on; equal ones are the same object.
+    items : list of tuple
+        Of one group: the key of a fit, its detector, which is not fitted, and its
+        validated rows.
 
     Returns
     -------
@@ -201,32 +204,33 @@ def fit_together(detectors, Xs):
     checkpoint : Checkpoint or None
         The file that holds them, where the first one has a ``checkpoint_dir``.
     """
-    errors, courses, sections, checkpoint = {}, {}, {}, None
-    for detector, X in zip(detectors, Xs, strict=True):
-        key = joblib.hash(_course_params(detector)), id(X)
-        if key in courses:
-            courses[key].add(detector)
+    errors, courses, scaled, checkpoint = {}, {}, {}, None
+    for key, detector, X in items:
+        if key.course in courses:
+            courses[key.course].add(detector)
             continue
+        section = key.course[1], bool(detector.standardize)
         try:
-            course = courses[key] = _Course(detector, X)
+            # Rows that are the same are scaled and kept once.
+            course = _Course(detector, X, section, scaled.get(section))
         except Exception as error:  # raised again by the detector's fit
             errors[id(detector)] = error
         else:
-            # Scaled rows that are the same are kept once.
-            course.run.x = sections.setdefault(course.section, course.run.x)
+            courses[key.course] = course
+            scaled[section] = detector.scaler_, course.run.x
     if courses:
         diverged, checkpoint = _train(list(courses.values()))
         errors |= diverged
-    return [errors.get(id(detector)) for detector in detectors], checkpoint
+    return [errors.get(id(detector)) for _, detector, _ in items], checkpoint
 
 
 class _Course:
     """Networks on their way through the loop, and the detectors that want them."""
 
-    def __init__(self, detector, X):
-        self.run = detector._start(X)
+    def __init__(self, detector, X, section, scaled):
+        self.run = detector._start(X, scaled=scaled)
         self.detectors = [detector]
-        self.section = id(X), bool(detector.standardize)
+        self.section = section
 
     def add(self, detector):
         """Let a detector take part, which would start as the first one did."""
