@@ -53,7 +53,7 @@ class BaseDeepDetector(
     - ``_build_network(n_features, members)``: the torch module;
     - ``_loss(network, x)``: a dict of ``(members,)`` losses of a batch, with the
       key ``"loss"`` and its parts;
-    - ``_anomaly_scores(network, x)``: the paper's anomaly score, ``(members, n)``.
+    - ``_anomaly_scores(network, x, X)``: the paper's anomaly score, ``(members, n)``.
 
     One that trains in other ways than by one loss and one optimizer overrides
     ``_phases`` too; one that must look at the data first, ``_before_training``.
@@ -239,8 +239,11 @@ class BaseDeepDetector(
         self._set_threshold(task)
         return self
 
-    def _start(self, X, continued=False, seeds=None):
-        """Learn the scale, and make the networks that training begins with."""
+    def _start(self, X, continued=False, seeds=None, scaled=None):
+        """Learn the scale, and make the networks that training begins with.
+
+        ``scaled`` is a scaler and its rows, of a detector that learnt the same scale.
+        """
         import torch
 
         from skdeepad._processes import check_group, same_for_all
@@ -265,15 +268,19 @@ class BaseDeepDetector(
             network = self._network(torch.float32, device)
         else:
             before, first_epoch = {}, 0
-            self.scaler_ = StandardScaler(
-                with_mean=self.standardize, with_std=self.standardize
-            )
-            for chunk in chunks(X):
-                self.scaler_.partial_fit(X[chunk])
+            if scaled is None:
+                self.scaler_ = StandardScaler(
+                    with_mean=self.standardize, with_std=self.standardize
+                )
+                for chunk in chunks(X):
+                    self.scaler_.partial_fit(X[chunk])
+            else:
+                self.scaler_, x = scaled
             network = build(partial(self._build_network, X.shape[1]), seeds)
             if device.type != "cpu":
                 network.to(device)
-        x = place(X, self._scale, device)
+        if scaled is None:
+            x = place(X, self._scale, device)
         # What it finds (gamma, a centre) is a part of the scores, which are precise.
         with allow_tf32(device, False):
             self._before_training(network, x, continued)

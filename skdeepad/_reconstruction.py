@@ -61,7 +61,11 @@ class ReconstructionMixin:
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class BaseAutoencoderDetector(ReconstructionMixin, BaseDeepDetector):
-    """Base class of the detectors built on an encoder and a mirrored decoder."""
+    """Base class of the detectors built on an encoder and a mirrored decoder.
+
+    Beside ``_loss`` a detector may have ``_set_gradients(network, x)``, which gives the
+    same and sets the gradients of a fully connected network, without autograd.
+    """
 
     decoder_layer_sizes: Any = None
     output_activation: str = "identity"
@@ -114,10 +118,6 @@ class BaseAutoencoderDetector(ReconstructionMixin, BaseDeepDetector):
             dropout=float(self.dropout),
         )
 
-    def _set_gradients(self, network, x):
-        """As ``_loss``, and sets its gradients; of a fully connected network."""
-        raise NotImplementedError
-
     def _phases(self, network):
         return [self._gradient_phase(network, network.parameters())]
 
@@ -128,12 +128,21 @@ class BaseAutoencoderDetector(ReconstructionMixin, BaseDeepDetector):
 
         options = {"share": share}
         if network.has_own_backward:
-            options["set_gradients"] = partial(self._set_gradients, network)
+            if self._has_own_gradients():
+                options["set_gradients"] = partial(self._set_gradients, network)
             layers = [m for m in network.modules() if getattr(m, "dtype", None)]
             if layers:
                 options["after_step"] = partial(refresh, layers)
         loss = partial(self._loss, network)
         return GradientPhase(loss, parameters, self._adam, **options)
+
+    def _has_own_gradients(self):
+        """Whether ``_set_gradients`` is there, and not of a loss that is overridden."""
+        for cls in type(self).__mro__:
+            if "_set_gradients" in vars(cls):
+                return True
+            if "_loss" in vars(cls):
+                return False
 
     def _check_input(self, X):
         if self.output_activation == "sigmoid":

@@ -59,17 +59,18 @@ class GradientPhase:
 
     Parameters
     ----------
-    loss : callable
+    loss : callable or None
         Maps rows ``(k, batch, features)`` to a dict of tensors ``(k,)``: ``"loss"``,
-        which is lowered, and its parts, which are recorded.
-    set_gradients : callable, default=None
-        Takes the place of ``loss`` and sets the parameters' gradients by itself; None
-        leaves them to autograd.
+        which is lowered, and its parts, which are recorded. Not needed beside
+        ``set_gradients``.
     parameters : list of Parameter
         Tensors to train. They are moved into one flat buffer, so that a step of
         the optimizer is one kernel however many layers there are.
     optimizer : callable
         Makes an object with ``step()`` from :class:`FlatParameters`.
+    set_gradients : callable, default=None
+        Takes the place of ``loss`` and sets the parameters' gradients by itself; None
+        leaves them to autograd.
     share : callable, default=None
         Maps the number of rows of a batch to the slice of them this phase uses.
     after_step : callable, default=None

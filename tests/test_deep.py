@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 
 from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
+from skdeepad._reconstruction import BaseAutoencoderDetector
 from skdeepad._training import (
     allow_tf32,
     build,
@@ -313,6 +314,45 @@ def test_own_gradients_of_the_loss_are_autograds(cls, own, options):
     torch.testing.assert_close(detector._set_gradients(network, x), expected)
     for parameter, gradient in zip(phase._parameters, gradients, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
+
+
+class LossOnly(BaseAutoencoderDetector):
+    """A new detector as CONTRIBUTING describes it, with no backward pass of its own."""
+
+    def _loss(self, network, x):
+        difference = network.decode(network.encode(x)) - x
+        return {"loss": difference.square().mean((1, 2))}
+
+    def _anomaly_scores(self, network, x, X):
+        return self._reconstruction(network, x).sub_(x).square_().mean(2)
+
+
+def absolute_error(self, network, x):
+    """A loss."""
+    difference = network.decode(network.encode(x)) - x
+    return {"loss": difference.abs().mean((1, 2))}
+
+
+@pytest.mark.parametrize("params", [{}, {"precision": "bf16", "dropout": 0.2}])
+def test_a_detector_that_states_its_loss_alone_is_trained_by_autograd(params, problem):
+    X, _ = problem
+    own = make(AutoencoderDetector, **params).fit(X)
+    stated = make(LossOnly, **params).fit(X)
+    rtol = 0.05 if params else 1e-4
+    np.testing.assert_allclose(own.history_["loss"], stated.history_["loss"], rtol=rtol)
+    np.testing.assert_allclose(
+        own.score_samples(X), stated.score_samples(X), rtol=10 * rtol
+    )
+
+
+def test_gradients_of_an_overridden_loss_are_not_used(problem):
+    X, _ = problem
+    own, stated = (
+        make(type("AbsoluteError", (base,), {"_loss": absolute_error})).fit(X)
+        for base in (AutoencoderDetector, LossOnly)
+    )
+    np.testing.assert_array_equal(own.score_samples(X), stated.score_samples(X))
+    np.testing.assert_array_equal(own.history_["loss"], stated.history_["loss"])
 
 
 @every_deep
