@@ -13,7 +13,7 @@ test: .venv/dev
 	$(BIN)/python -m pytest
 
 benchmark: .venv/dev
-	$(BIN)/python -m benchmarks.tabular --results benchmarks/results/local/tabular.csv
+	$(BIN)/python -m benchmarks.tabular
 
 speed: .venv/speed
 	$(BIN)/python -m benchmarks.speed

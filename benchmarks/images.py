@@ -14,7 +14,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmarks.engine import add_arguments, run_missing
-from benchmarks.results_file import ResultsFile, params_id, versions
+from benchmarks.results_file import LOCAL, ResultsFile, params_id, versions
 from skdeepad import DASVDD, AutoencoderDetector, PCADetector, VAEDetector
 from skdeepad.datasets import fetch_fashion_mnist, fetch_mnist
 
@@ -127,7 +127,7 @@ def main(arguments=None):
     add_arguments(parser)
     parser.add_argument("--results", type=Path)
     args = parser.parse_args(arguments)
-    path = args.results or Path(__file__).parent / "results" / "images.csv"
+    path = args.results or LOCAL / "images.csv"
     results = ResultsFile(path, COLUMNS, KEY)
     methods = [m for m in METHODS if m.startswith(tuple(args.methods))]
     if not methods:

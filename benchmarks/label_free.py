@@ -6,7 +6,7 @@ with several settings and numbers of epochs, and scikit-learn's) is trained on o
 half. A criterion sees a fitted detector and the held-out normal rows only: it is the
 ROC AUC of these rows against rows made from them. Per set it is judged by Spearman's
 rank correlation with the AUROC of the true anomalies over the pool ("rho"), by the
-AUROC of the detector it chooses ("choice"), and by the AUROC of the default
+AUROC of the detector it chooses ("choice"), and by the AUROC of a plain
 autoencoder stopped where it is highest ("stopped"; the plain alternative is the lowest
 held-out error). Seed s draws the halves and is every detector's ``random_state``; sets
 are averaged over seeds before they are compared.
@@ -34,7 +34,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
-from benchmarks.results_file import ResultsFile, versions
+from benchmarks.results_file import LOCAL, ResultsFile, versions
 from skdeepad import (
     DASVDD,
     AutoencoderDetector,
@@ -59,7 +59,7 @@ def pool(seed):
     # Small steps, so that detectors stopped early and late are there to choose from.
     deep = {"batch_size": 32, "learning_rate": 1e-3, "random_state": seed}
     detectors = {
-        f"default, {n} epochs": AutoencoderDetector(max_epochs=n, **deep)
+        f"plain AE, {n} epochs": AutoencoderDetector(max_epochs=n, **deep)
         for n in EPOCHS
     }
     for epochs in (5, 30, 100):
@@ -152,12 +152,12 @@ def summarise(rows):
     """Means over the sets of rank correlations, choices and early stopping."""
     table = []
     for (name, _), some in rows.groupby(["data", "seed"]):
-        course = some[some.detector.str.startswith("default")]
+        course = some[some.detector.str.startswith("plain AE")]
         deep = some[~some.detector.str.contains("PCA|Forest|SVM|LOF|KDE")]
-        last = course[course.detector == "default, 100 epochs"].auroc.iloc[0]
+        last = course[course.detector == "plain AE, 100 epochs"].auroc.iloc[0]
         entry = {"data": name, "AUROC, mean of the pool": some.auroc.mean()}
         entry["AUROC, best of the pool"] = some.auroc.max()
-        entry["AUROC, default"] = last
+        entry["AUROC, plain AE"] = last
         for criterion in CRITERIA:
             entry[f"rho, {criterion}"] = _rho(some, criterion)
         for criterion in CRITERIA:
@@ -188,7 +188,7 @@ def main(arguments=None):
     parser.add_argument("--results", type=Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     args = parser.parse_args(arguments)
-    path = args.results or Path(__file__).parent / "results" / "label_free.csv"
+    path = args.results or LOCAL / "label_free.csv"
     results = ResultsFile(path, COLUMNS, ["data", "detector", "seed"])
     last = list(pool(0))[-1]
     todo = [

@@ -15,6 +15,10 @@ except ImportError:  # Windows, where a file is for one run at a time
     fcntl = None
 
 
+# Where runs append by default; what is committed lies a folder higher.
+LOCAL = Path(__file__).parent / "results" / "local"
+
+
 def versions():
     """Versions that a result depends on."""
     packages = ("numpy", "scikit-learn", "torch", "skdeepad")

@@ -20,7 +20,7 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from benchmarks.results_file import ResultsFile, versions
+from benchmarks.results_file import LOCAL, ResultsFile, versions
 from benchmarks.tabular import PyODAutoEncoder
 from skdeepad import AutoencoderDetector
 from skdeepad.datasets import fetch_adbench
@@ -127,7 +127,7 @@ def main(arguments=None):
     parser.add_argument("--subjects", nargs="+", default=SUBJECTS, choices=SUBJECTS)
     parser.add_argument("--results", type=Path)
     args = parser.parse_args(arguments)
-    path = args.results or Path(__file__).parent / "results" / "search.csv"
+    path = args.results or LOCAL / "search.csv"
     results = ResultsFile(path, COLUMNS, KEY)
     units = [
         {"data": name, "subject": subject, "round": number}

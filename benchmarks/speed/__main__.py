@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from benchmarks.results_file import ResultsFile
+from benchmarks.results_file import LOCAL, ResultsFile
 from benchmarks.speed import defaults, memory, precision, scale, scoring, steps
 from benchmarks.speed.measurements import COLUMNS, KEY, Measurements, installed
 from benchmarks.speed.subjects import NEEDED
@@ -45,8 +45,7 @@ def parse(arguments):
     if unknown:
         parser.error(f"no such section: {sorted(unknown)}; there are {list(SECTIONS)}")
     args.sections = args.sections or list(SECTIONS)
-    folder = Path(__file__).parents[1] / "results" / "local"
-    args.results = args.results or folder / "speed.csv"
+    args.results = args.results or LOCAL / "speed.csv"
     return args
 
 

@@ -19,7 +19,7 @@ def small(monkeypatch):
 
     def pool(seed):
         course = {
-            f"default, {n} epochs": AutoencoderDetector(max_epochs=n, random_state=seed)
+            f"plain AE, {n} epochs": AutoencoderDetector(max_epochs=n, random_state=seed)
             for n in (1, 100)
         }
         return course | {"OneClassSVM": OneClassSVM()}
@@ -70,7 +70,7 @@ def test_halves_share_no_row(small):
 
 def test_summary_of_known_rows():
     """Of two seeds; the criterion is right in one and wrong in the other."""
-    names = ["default, 1 epochs", "default, 100 epochs", "PCA, 0.5"]
+    names = ["plain AE, 1 epochs", "plain AE, 100 epochs", "PCA, 0.5"]
     rows = []
     for seed, sign in ((0, 1), (1, -1)):
         for name, auroc in zip(names, (0.9, 0.8, 0.7), strict=True):
@@ -80,7 +80,7 @@ def test_summary_of_known_rows():
     table = label_free.summarise(pd.DataFrame(rows))["13 compared on"]
     assert table["AUROC, mean of the pool"] == pytest.approx(0.8)
     assert table["AUROC, best of the pool"] == pytest.approx(0.9)
-    assert table["AUROC, default"] == pytest.approx(0.8)
+    assert table["AUROC, plain AE"] == pytest.approx(0.8)
     assert table["rho, noisy"] == pytest.approx(0.0)  # of 1 and -1
     assert table["choice, noisy"] == pytest.approx(0.8)  # of 0.9 and 0.7
     assert table["stopped, noisy"] == pytest.approx(0.85)  # of 0.9 and 0.8

@@ -15,10 +15,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
 from benchmarks import tabular
-from benchmarks.results_file import ResultsFile
+from benchmarks.results_file import LOCAL, ResultsFile
 from skdeepad.datasets import load_wine
 from tests.faults import arm, die_once
 
+COMMITTED = LOCAL.parent
 ARGUMENTS = ["--datasets", "wine", "--seeds", "0", "1"]
 ARGUMENTS += ["--methods", "OneClassSVM", "PCA (90 %)", "DASVDD"]
 
@@ -188,3 +189,19 @@ def test_unknown_and_missing_sets(capsys, tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match="No data set is left"):
         tabular.available("embedded", None)
     assert "1 of 1 data sets are neither" in capsys.readouterr().err
+
+
+def test_the_reported_sets_are_those_of_the_committed_rows():
+    rows = pd.read_csv(COMMITTED / "tabular_adbench.csv")
+    assert set(rows["dataset"]) == set(tabular.SUITES["adbench29"])
+    args = tabular.parse(["--with-pyod"])
+    assert set(rows["method"]) == set(args.methods)
+
+
+@pytest.mark.parametrize("name", ["tabular_embedded.csv", "tabular_adbench.csv"])
+def test_the_readme_shows_the_committed_rows(name):
+    rows = pd.read_csv(COMMITTED / name)
+    table = tabular.to_markdown(tabular.summarize(rows))
+    readme = (COMMITTED.parents[1] / "README.md").read_text()
+    for line in table.splitlines():
+        assert line in readme
