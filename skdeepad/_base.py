@@ -365,7 +365,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows that were not in ``fit``: those look more normal than they are.
+            Rows that were not used in ``fit``: training rows look more normal than new
+            ones.
 
         Returns
         -------

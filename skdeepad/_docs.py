@@ -56,8 +56,8 @@ checkpoint_dir : str or path-like, default=None
     ``BatchedGridSearchCV`` keeps files of its own there (see its notes), and
     ``partial_fit`` none.
 precision : {"float32", "tf32", "bf16", "auto"}, default="float32"
-    Of the products in training; weights, their updates and scores are
-    precise in any case. "bf16" (bfloat16) is 1.6 to 1.7 times as quick for
+    Precision of the matrix products in training; weights, their updates and
+    scores stay float32 or better. "bf16" (bfloat16) is 1.6 to 1.7 times as quick for
     large fully connected networks where the processor has such instructions,
     and "auto" takes it there. "tf32" is for GPUs alone: float32 with the 10
     bit mantissa of their tensor cores. "float32" is exact there too, also in
@@ -73,7 +73,7 @@ device : str, default="auto"
 random_state : int, RandomState instance or None, default=None
     Seeds weights, order of rows and noise. No global generator is used.
 verbose : bool or int, default=False
-    Print a line an epoch.""",
+    Print one line per epoch.""",
     "threshold_parameters": """\
 threshold : {"auto", "max_train", "quantile", "roc", "youden", "f1", \
 "conformal", "mad", "pareto"}, float or object, default="auto"

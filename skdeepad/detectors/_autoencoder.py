@@ -33,7 +33,7 @@ class AutoencoderDetector(BaseAutoencoderDetector):
     References
     ----------
     .. [1] Z. Patel, A. Rinaldi and V. Zehtab, *Investigating the Sensitivity of
-       Deep Anomaly Detection Methods to Hyperparameter Changes*.
+       Deep Anomaly Detection Methods to Hyperparameter Changes*, project report.
     .. [2] P. Vincent et al., *Extracting and Composing Robust Features with
        Denoising Autoencoders*, ICML 2008.
 

@@ -65,11 +65,11 @@ class DASVDD(BaseAutoencoderDetector):
     -----
     Equations 2, 3 and 6 sum the squared error over the features, and that is the
     default: it was also the best on tabular data. With it eq. 6 gives a gamma of
-    about 210 on MNIST, where the paper prints 0.75, a value of the size that a mean
-    over the pixels gives. The two reductions are therefore parameters, and for
-    images ``score_reduction="mean"`` is the better choice: the error must not drown
-    the distance. See ``benchmarks/images.py`` for the recipe that reaches the
-    paper's figure on MNIST.
+    about 195 on MNIST (digit 8), where the paper prints 0.75, a value of the size
+    that a mean over the pixels gives. The two reductions are therefore parameters,
+    and for images ``score_reduction="mean"`` is the better choice: the error must
+    not drown the distance. See ``benchmarks/images.py`` for the recipe that reaches
+    the paper's figure on MNIST.
 
     ``feature_errors`` divides the reconstruction term among the features; the
     distance belongs to no feature.

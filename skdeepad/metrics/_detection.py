@@ -113,7 +113,7 @@ def precision_at_n(y_true, y_score, n=None):
     prefer_skip_nested_validation=True,
 )
 def recall_at_fpr(y_true, y_score, max_fpr=0.05):
-    """Largest share of anomalies found at so many false alarms.
+    """Largest recall at a false-positive rate of at most ``max_fpr``.
 
     Rows with equal scores are flagged together, as any threshold does.
 

@@ -16,8 +16,8 @@ class LabelFreeScorer:
     scores high when it tells rows from such copies. (That detection is
     classification against made-up rows is from [1]_; these rows are the ones that
     did best over real data in ``benchmarks/label_free.py``.) The rank correlation
-    with the AUROC of true anomalies is 0.3 on average over 29 sets: it keeps from
-    bad choices and seldom finds the best one, see ``docs/label_free.md``.
+    with the AUROC of true anomalies is 0.3 on average over 29 sets: it avoids
+    bad choices, and seldom finds the best one; see ``docs/label_free.md``.
 
     Use it as ``scoring=`` with rows that were not trained on (any ``cv``). With
     ``{"max_epochs": [...]}`` as the grid of :class:`BatchedGridSearchCV`, whose

@@ -42,8 +42,8 @@ class BatchedGridSearchCV(GridSearchCV):
         given: ``"roc_auc"`` with labels of +1 and -1, ``label_free_scorer`` without
         any.
     n_jobs : int, default=None
-        Of joblib's workers: large groups are divided among them. None means 1,
-        unless in a :func:`joblib.parallel_config`.
+        Number of joblib's workers, among which large groups are divided. None means
+        1, unless in a :func:`joblib.parallel_config`.
     pre_dispatch : object
         Not used: all candidates must be known to be divided.
     refit, cv, verbose, error_score, return_train_score

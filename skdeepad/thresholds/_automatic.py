@@ -15,7 +15,7 @@ MIN_TAIL = 10
 
 
 class MAD(Strategy):
-    """So many robust standard deviations above the median anomaly score.
+    """Cut at ``n_deviations`` robust standard deviations above the median score.
 
     The deviation is the median absolute deviation from the median, times 1.4826,
     which is the standard deviation where scores are normal ([1]_). Neither

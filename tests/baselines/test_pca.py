@@ -35,3 +35,13 @@ def test_one_row_is_refused(problem):
     X, _ = problem
     with pytest.raises(ValueError, match="2 rows or more"):
         PCADetector().fit(X[:1])
+
+
+def test_random_state_seeds_the_randomised_solver():
+    X = np.random.RandomState(0).normal(size=(600, 80))
+    first, again, other = (
+        PCADetector(n_components=2, random_state=seed).fit(X).score_samples(X)
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other, rtol=1e-9)
