@@ -34,6 +34,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
+from benchmarks.defaults import CHOSEN_ON
 from benchmarks.results_file import LOCAL, ResultsFile, versions
 from skdeepad import (
     DASVDD,
@@ -46,8 +47,6 @@ from skdeepad._together import Requests, serving
 from skdeepad.datasets import fetch_adbench, list_adbench
 from skdeepad.model_selection._label_free import disturbed_rows
 
-CHOSEN_ON = "annthyroid breastw cardio glass ionosphere letter musk optdigits pima "
-CHOSEN_ON = set((CHOSEN_ON + "shuttle thyroid vertebral wine").split())
 EPOCHS = [1, 2, 3, 5, 8, 12, 20, 30, 50, 70, 100]
 CRITERIA = ["uniform", "permuted", "noisy", "few_noisy", "mirrored"]
 COLUMNS = ["data", "detector", "auroc", *CRITERIA, "held_out_score", "seed"]
@@ -169,8 +168,7 @@ def summarise(rows):
         entry["stopped, best"] = course.auroc.max()
         table.append(entry)
     table = pd.DataFrame(table).groupby("data").mean()
-    short = table.index.str.split("_", n=1).str[-1].str.lower()
-    chosen = short.isin(CHOSEN_ON)
+    chosen = table.index.str.split("_").str[0].astype(int).isin(CHOSEN_ON)
     parts = {"13 compared on": table[chosen], "16 others": table[~chosen], "all": table}
     return pd.DataFrame({name: part.mean() for name, part in parts.items()}).round(3)
 

@@ -19,16 +19,18 @@ def small(monkeypatch):
 
     def pool(seed):
         course = {
-            f"plain AE, {n} epochs": AutoencoderDetector(max_epochs=n, random_state=seed)
+            f"plain AE, {n} epochs": AutoencoderDetector(
+                max_epochs=n, random_state=seed
+            )
             for n in (1, 100)
         }
         return course | {"OneClassSVM": OneClassSVM()}
 
     monkeypatch.setattr(label_free, "pool", pool)
-    monkeypatch.setattr(label_free, "list_adbench", lambda: ["wine", "musk"])
+    monkeypatch.setattr(label_free, "list_adbench", lambda: ["45_wine", "25_musk"])
 
     def fetch(name, return_X_y):
-        if name == "musk":
+        if name == "25_musk":
             raise OSError("not on the disk")
         return X, Y
 
@@ -42,7 +44,7 @@ def test_a_row_a_detector_and_seed_and_resumed(small, tmp_path, capsys, monkeypa
     printed = capsys.readouterr().out
     rows = pd.read_csv(path)
     assert list(rows.seed) == [0, 0, 0, 1, 1, 1]
-    assert set(rows.data) == {"wine"}
+    assert set(rows.data) == {"45_wine"}
     monkeypatch.setattr(label_free, "measure", None)
     label_free.main(arguments)
     assert len(pd.read_csv(path)) == 6
@@ -51,8 +53,8 @@ def test_a_row_a_detector_and_seed_and_resumed(small, tmp_path, capsys, monkeypa
 
 
 def test_criteria_are_the_scorers(small):
-    train, test, labels = label_free.halves("wine", 0)
-    for row in label_free.measure("wine", 0):
+    train, test, labels = label_free.halves("45_wine", 0)
+    for row in label_free.measure("45_wine", 0):
         detector = label_free.pool(0)[row["detector"]].fit(train)
         wanted = label_free_scorer.__class__(random_state=0)(detector, test, labels)
         assert float(row["few_noisy"]) == pytest.approx(wanted, abs=1e-5)
@@ -61,7 +63,7 @@ def test_criteria_are_the_scorers(small):
 
 
 def test_halves_share_no_row(small):
-    train, test, labels = label_free.halves("wine", 3)
+    train, test, labels = label_free.halves("45_wine", 3)
     assert len(train) + len(test) == len(X)
     assert (labels == 1).sum() == (Y == 1).sum() - len(train)
     both = np.r_[train, test[labels == 1]]

@@ -1,0 +1,61 @@
+"""The benchmark of the defaults in small."""
+
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks import defaults
+from benchmarks.results_file import versions
+from benchmarks.tabular import split
+from skdeepad import DASVDD, AutoencoderDetector
+from skdeepad.datasets import load_wine
+
+UNIT = {"data": "45_wine", "detector": "DASVDD", "settings": "kappa=0.5", "seed": 1}
+
+
+@pytest.fixture
+def wine(monkeypatch):
+    """Of ADBench, a set that needs no download; two settings."""
+    monkeypatch.setattr(defaults, "ADBENCH", {"45_wine": load_wine})
+    monkeypatch.setattr(
+        defaults, "COURSES", dict.fromkeys(defaults.DETECTORS, "64 2 3e-3")
+    )
+    changes = {name: [] for name in defaults.DETECTORS} | {"DASVDD": [{"kappa": 0.5}]}
+    monkeypatch.setattr(defaults, "CHANGES", changes)
+
+
+def test_all_settings_are_run_once_and_summarised(wine, tmp_path, capsys, monkeypatch):
+    arguments = ["--seeds", "1", "2", "--detectors", "DASVDD"]
+    arguments += ["--results", str(tmp_path / "defaults.csv")]
+    defaults.main(arguments)
+    printed = capsys.readouterr().out
+    assert "batch_size=64, max_epochs=2, learning_rate=0.003" in printed
+    rows = pd.read_csv(tmp_path / "defaults.csv")
+    assert len(rows) == 4
+    monkeypatch.setattr(defaults, "run_unit", None)  # nothing is left to run
+    defaults.main(arguments)
+    table = defaults.summarize(rows)
+    auroc = table.loc[("DASVDD", "kappa=0.5"), "AUROC"]
+    assert auroc == rows[rows["settings"] == "kappa=0.5"]["auroc"].mean()
+    assert f"{auroc:.4f}".rstrip("0") in printed
+
+
+def test_a_row_is_the_fit_of_its_setting(wine):
+    row = defaults.run_unit(UNIT, {"kappa": 0.5})
+    train, test, labels = split(*load_wine(return_X_y=True), 1, 1500)
+    scaler = StandardScaler().fit(train)
+    detector = DASVDD(standardize=False, random_state=1, kappa=0.5)
+    scores = detector.fit(scaler.transform(train)).score_samples(scaler.transform(test))
+    assert row["auroc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-6)
+    assert row.items() >= (UNIT | versions()).items()
+
+
+def test_the_defaults_are_among_the_settings():
+    settings = [
+        s for name, s in defaults.all_settings() if name == "AutoencoderDetector"
+    ]
+    default = AutoencoderDetector().get_params()
+    assert any(all(default[k] == s[k] for k in s) for s in settings)
+    words = [defaults.describe(s) for s in settings]
+    assert len(set(words)) == len(words)
