@@ -130,8 +130,9 @@ def main(arguments=None):
     path = args.results or LOCAL / "images.csv"
     results = ResultsFile(path, COLUMNS, KEY)
     methods = [m for m in METHODS if m.startswith(tuple(args.methods))]
-    if not methods:
-        parser.error(f"no method begins with {args.methods}: there are {list(METHODS)}")
+    for start in args.methods:
+        if not any(m.startswith(start) for m in methods):
+            parser.error(f"no method begins with {start!r}: there are {list(METHODS)}")
     units = [
         {"data": args.data, "normal_class": d, "method": m, "epochs": args.epochs}
         | {"seed": s, "params_id": params_id(METHODS[m](0, 0))}

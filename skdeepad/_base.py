@@ -1,8 +1,8 @@
 """What every detector shares: labels, thresholds, and a fit that is all or nothing."""
 
 import functools
-import warnings
 from dataclasses import dataclass
+from math import ceil
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -17,7 +17,12 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, validate_dat
 
 from skdeepad._docs import insert_shared_docs
 from skdeepad.thresholds._conformal import benjamini_hochberg, conformal_p_values
-from skdeepad.thresholds._labels import check_both_classes, normal_scores, to_labels
+from skdeepad.thresholds._labels import (
+    check_both_classes,
+    normal_scores,
+    refuse_near_labels,
+    to_labels,
+)
 from skdeepad.thresholds._make import make_threshold
 
 
@@ -49,20 +54,33 @@ class FitTask:
 
     @classmethod
     def divide(cls, X, y, strategy, random_state):
-        """Train on the normal rows, but for those that the strategy holds out."""
+        """Train on the normal rows, but for those that the strategy holds out.
+
+        It chooses the offset from these, and from the anomalies.
+        """
         size = getattr(strategy, "calibration_size", None)
         if size is None:
             return cls.keep_all(X, y, strategy)
         n_rows = _num_samples(X)
         normal = np.arange(n_rows) if y is None else np.flatnonzero(y == 1)
-        own = getattr(strategy, "random_state", None)
-        training, held_out = train_test_split(
-            normal, test_size=size, random_state=random_state if own is None else own
-        )
+        n_held_out = ceil(size * len(normal))
         if hasattr(strategy, "check_size"):
-            # Before training, not after.
-            strategy.check_size(len(held_out))
-        return cls(X, y, strategy, training, held_out)
+            strategy.check_size(n_held_out)
+        if n_held_out >= len(normal):
+            raise ValueError(
+                f"The threshold {strategy!r} holds out {n_held_out} of {len(normal)} "
+                "normal row(s) and leaves none to train on. Give more rows, or lower "
+                "calibration_size."
+            )
+        own = getattr(strategy, "random_state", None)
+        training, scored = train_test_split(
+            normal,
+            test_size=n_held_out,
+            random_state=random_state if own is None else own,
+        )
+        if y is not None:
+            scored = np.r_[scored, np.flatnonzero(y == -1)]
+        return cls(X, y, strategy, training, scored)
 
     @classmethod
     def keep_all(cls, X, y, strategy):
@@ -71,19 +89,22 @@ class FitTask:
 
     def training_rows(self, streams=False):
         """Rows to train on; all are the array itself, and a large part no copy."""
-        if streams and self.training is not None:
-            from skdeepad._rows import subset
-
-            return subset(self.X, self.training)
-        return self._rows(self.training)
+        return self._part(self.training, streams)
 
     def scores(self, detector):
         """Scores for the threshold by a detector that can score, and their labels."""
         y = self.y if self.y is None or self.scored is None else self.y[self.scored]
-        return detector._rounded_scores(self._rows(self.scored)), y
+        rows = self._part(self.scored, detector._streams)
+        return detector._rounded_scores(rows), y
 
-    def _rows(self, indices):
-        return self.X if indices is None else _safe_indexing(self.X, indices)
+    def _part(self, indices, streams):
+        if indices is None:
+            return self.X
+        if streams:
+            from skdeepad._rows import subset
+
+            return subset(self.X, indices)
+        return _safe_indexing(self.X, indices)
 
     def set_threshold(self, detector):
         """Set the threshold of a detector that can score."""
@@ -162,7 +183,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     def _fit(self, X, task):
         """Learn from the normal rows X of a :class:`FitTask`.
 
-        ``fit`` sets the threshold afterwards.
+        ``fit`` sets the threshold afterwards, and then calls what is returned, if it
+        is not None.
         """
         raise NotImplementedError
 
@@ -170,8 +192,11 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         """Minus the anomaly score of validated rows, a new array ``(n_samples,)``."""
         raise NotImplementedError
 
-    def _check_input(self, X):
-        """Refuse training rows that the method has no meaning for."""
+    def _check_input(self, X, y):
+        """Refuse validated rows that the method has no meaning for.
+
+        ``y`` are labels or None: rows of -1 are not trained on.
+        """
 
     def _continues(self):
         """Whether ``fit`` goes on from the fitted state."""
@@ -206,8 +231,10 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             detector that was fitted stays as it was.
         """
         task = self._task(X, y)
-        self._fit(task.training_rows(self._streams), task)
+        clean_up = self._fit(task.training_rows(self._streams), task)
         self._set_threshold(task)
+        if clean_up is not None:
+            clean_up()
         return self
 
     def _set_threshold(self, task):
@@ -220,7 +247,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         strategy = make_threshold(self.threshold, self.contamination)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=not continued)
         y = self._labels(X, y, strategy)
-        self._check_input(X)
+        self._check_input(X, y)
         if continued:
             self._refuse_calibration(strategy)
         return FitTask.divide(X, y, strategy, getattr(self, "random_state", None))
@@ -286,14 +313,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             return None
         labels = to_labels(y)
         if labels is None:
-            y = np.asarray(y)
-            if y.ndim == 1 and y.dtype.kind in "iufb" and np.isin(y, (0, 1)).all():
-                warnings.warn(
-                    "y holds 0 and 1 only and is ignored: labels are +1 for normal "
-                    "rows and -1 for anomalies. Use np.where(y == 1, -1, 1).",
-                    UserWarning,
-                    stacklevel=2,
-                )
+            refuse_near_labels(y)
             return None
         if len(labels) != _num_samples(X):
             raise ValueError(

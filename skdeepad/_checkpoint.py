@@ -5,7 +5,6 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -26,11 +25,13 @@ class Checkpoint:
 
     def __init__(self, folder, name):
         self.path = Path(folder) / f"{name}.npz"
-        self.seeds = None
+        if self.path.parent.exists() and not self.path.parent.is_dir():
+            raise ValueError(
+                f"checkpoint_dir={str(folder)!r} is a file: give a folder, which is "
+                "made where it is missing."
+            )
         self._written = monotonic()
-        self._state = self._read()
-        if self._state is not None:
-            self.seeds = self._state.pop("seeds")
+        self.seeds, self._state = self._read()
 
     def load(self):
         """The state to go on from, a dict of tensors; None where there is none."""
@@ -70,15 +71,24 @@ class Checkpoint:
 
     def remove(self):
         """The fit has ended."""
-        self.path.unlink(missing_ok=True)
+        try:
+            self.path.unlink(missing_ok=True)
+        except OSError as error:
+            warnings.warn(
+                f"The checkpoint of a fit that ended could not be removed ({error}).",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
     def _read(self):
+        """Seeds and state, None where there is no file."""
         if not self.path.exists():
-            return None
+            return None, None
         try:
             with open(self.path, "rb") as file, np.load(file) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError, BadZipFile) as error:
+                state = dict(arrays)
+            return state.pop("seeds"), state
+        except Exception as error:  # NumPy's and zipfile's, of many kinds
             raise ValueError(
                 f"{self.path} is no checkpoint that can be read ({error}). Delete it "
                 "to train from the start."

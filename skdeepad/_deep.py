@@ -1,6 +1,7 @@
 """What every deep detector shares: parameters, training, scoring and state."""
 
 import copy
+import functools
 import warnings
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -34,8 +35,29 @@ FARTHEST = 1e100
 # Multiply-adds of a step and network from which bfloat16 pays (precision="auto").
 LARGE_WORK = 1e8
 
+# Equal rows may have other names, and their codes may be wanted in another container.
+SETTLED_BY_VALIDATION = "n_features_in_", "feature_names_in_", "_sklearn_output_config"
+
 # Networks that a search has trained together, for the fits that follow.
 TRAINED_BEFORE: ContextVar = ContextVar("trained_before", default=None)
+
+
+def in_own_modes(function):
+    """Run a function outside of torch's modes that the caller may be in."""
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        import torch
+
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.autocast("cpu", enabled=False),
+            torch.autocast("cuda", enabled=False),
+        ):
+            return function(*args, **kwargs)
+
+    return wrapper
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -140,6 +162,9 @@ class BaseDeepDetector(
     )
     _used_within: ClassVar[dict] = {"learning_rate": 1, "weight_decay": 1}
 
+    # Parameters that say what the fitted weights mean, beside the networks' shape.
+    _fixed_by_first_fit: ClassVar[tuple] = "architecture", "image_shape", "activation"
+
     # What a detector states.
 
     def _build_network(self, n_features, members):
@@ -186,13 +211,14 @@ class BaseDeepDetector(
             history, n_epochs, unconverged = self._train(
                 run, reports=reports, checkpoint=checkpoint
             )
+            # Also where no epoch was left after a checkpoint.
+            reports.last = int(n_epochs.max()), history, run.network.state_dict()
         if unconverged:
             self._warn_unconverged(unconverged, self.n_estimators)
-        run.finish(self, int(n_epochs.max()), history, run.network.state_dict())
+        run.finish(self, *reports.last)
         # Only partial_fit goes on with an optimizer.
         vars(self).pop("_optimizers", None)
-        if checkpoint is not None:
-            checkpoint.remove()
+        return None if checkpoint is None else checkpoint.remove
 
     @_all_or_nothing
     @_fit_context(prefer_skip_nested_validation=False)
@@ -239,13 +265,12 @@ class BaseDeepDetector(
         self._set_threshold(task)
         return self
 
+    @in_own_modes
     def _start(self, X, continued=False, seeds=None, scaled=None):
         """Learn the scale, and make the networks that training begins with.
 
         ``scaled`` is a scaler and its rows, of a detector that learnt the same scale.
         """
-        import torch
-
         from skdeepad._processes import check_group, same_for_all
         from skdeepad._rows import chunks, place
         from skdeepad._training import allow_tf32, build, split_validation
@@ -263,9 +288,8 @@ class BaseDeepDetector(
             seeds = same_for_all(seeds)
         self._noise_seed = int(seeds[0])
         if continued:
-            self._check_same_shapes()
             before, first_epoch = self.history_, self.n_iter_
-            network = self._network(torch.float32, device)
+            network = self._continued_network(device)
         else:
             before, first_epoch = {}, 0
             if scaled is None:
@@ -290,6 +314,7 @@ class BaseDeepDetector(
         self.device_ = str(device)
         return Run(network, x, rows, held_out, seeds, first_epoch, before)
 
+    @in_own_modes
     def _train(self, run, **options):
         """Train the networks of a :class:`Run`; see ``skdeepad._training.train``."""
         from skdeepad._nn import set_dtype
@@ -376,16 +401,26 @@ class BaseDeepDetector(
             )
         return n_validation
 
-    def _check_same_shapes(self):
-        """Refuse a warm start onto other networks than the fitted ones."""
+    def _continued_network(self, device):
+        """The fitted networks, to go on with under the parameters as they are now."""
+        import torch
+
         new = self._build_network(self.n_features_in_, self.n_estimators)
         shapes = {name: tuple(value.shape) for name, value in new.state_dict().items()}
+        changed = [
+            name
+            for name in self._fixed_by_first_fit
+            if not np.array_equal(getattr(self, name), self._fitted_params[name])
+        ]
         if shapes != {name: value.shape for name, value in self._state.items()}:
+            changed.append("the networks' shape")
+        if changed:
             raise ValueError(
-                "warm_start=True continues the fitted networks, but the parameters "
-                "now describe networks of another shape. Set warm_start=False, or "
-                "undo the change of the architecture or of n_estimators."
+                "warm_start=True and partial_fit continue the fitted networks, but "
+                f"{' and '.join(changed)} changed since. Undo the change, or train "
+                "from the start: fit with warm_start=False."
             )
+        return self._load_state(new, torch.float32, device)
 
     def _adam(self, flat):
         from skdeepad._training import Adam
@@ -435,9 +470,9 @@ class BaseDeepDetector(
 
     def _adopt(self, fitted):
         """Become as another detector, which was trained on the same rows."""
-        params = self.get_params(deep=False)
+        own = {*self.get_params(deep=False), *SETTLED_BY_VALIDATION}
         for name, value in vars(fitted).items():
-            if name not in params:
+            if name not in own:
                 setattr(self, name, value)
         self._note_params()
 
@@ -449,10 +484,13 @@ class BaseDeepDetector(
 
     def _network(self, dtype, device):
         """The fitted network, its weights a copy in the given type and place."""
-        import torch
-
         fitted = self._as_fitted()
         network = fitted._build_network(self.n_features_in_, fitted.n_estimators)
+        return self._load_state(network, dtype, device)
+
+    def _load_state(self, network, dtype, device):
+        import torch
+
         state = {
             name: torch.tensor(value, dtype=dtype, device=device)
             for name, value in self._state.items()
@@ -565,6 +603,10 @@ class BaseDeepDetector(
                 "architecture='conv' needs image_shape=(channels, height, width), "
                 f"got {self.image_shape!r}."
             )
+        if not all(isinstance(size, Integral) for size in self.image_shape):
+            raise ValueError(
+                f"image_shape must hold integers, got {self.image_shape!r}."
+            )
         shape = tuple(int(size) for size in self.image_shape)
         if min(shape) < 1 or np.prod(shape) != n_features:
             raise ValueError(
@@ -676,7 +718,7 @@ class _EpochReports:
             print(f"[{type(self._estimator).__name__}] epoch {epoch + 1}: {parts}")
         if not self._heard:
             return False
-        self._last = epoch + 1 - self._run.first_epoch, history, state
+        self.last = epoch + 1 - self._run.first_epoch, history, state
         return self._end(self._epoch)
 
     def _begin(self, task):
@@ -695,7 +737,7 @@ class _EpochReports:
     def _fitted_attributes(self):
         """What a copy needs to work as if training had ended here."""
         fitted = copy.copy(self._estimator)
-        self._run.finish(fitted, *self._last)
+        self._run.finish(fitted, *self.last)
         self._task.set_threshold(fitted)
         return fitted.__dict__
 

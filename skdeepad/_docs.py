@@ -71,7 +71,8 @@ device : str, default="auto"
     "cpu", "cuda", "cuda:1"; "auto" is CUDA when there is a device. May be
     changed on a fitted detector.
 random_state : int, RandomState instance or None, default=None
-    Seeds weights, order of rows and noise. No global generator is used.
+    Seeds weights, order of rows and noise. With None the seed comes from NumPy's
+    global generator, as in scikit-learn; no other use is made of a global one.
 verbose : bool or int, default=False
     Print one line per epoch.""",
     "threshold_parameters": """\

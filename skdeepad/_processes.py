@@ -51,5 +51,8 @@ def average(network):
     That is the running statistics of batch normalisation, and a centre that is set.
     """
     for tensor in network.state_dict().values():
-        add_up(tensor)
-        tensor.div_(distributed.get_world_size())
+        # The parameters of several members are views with gaps, which the collectives
+        # do not see.
+        total = tensor.contiguous()
+        add_up(total)
+        tensor.copy_(total.div_(distributed.get_world_size()))

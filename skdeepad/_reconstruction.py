@@ -144,20 +144,28 @@ class BaseAutoencoderDetector(ReconstructionMixin, BaseDeepDetector):
             if "_loss" in vars(cls):
                 return False
 
-    def _check_input(self, X):
-        if self.output_activation == "sigmoid":
-            self._check_unit_interval(X, "output_activation='sigmoid'")
+    _fixed_by_first_fit: ClassVar[tuple] = (
+        *BaseDeepDetector._fixed_by_first_fit,
+        "output_activation",
+    )
 
-    def _check_unit_interval(self, X, what):
-        """Refuse targets that an output in [0, 1] can not reach."""
+    def _check_input(self, X, y):
+        if self.output_activation == "sigmoid":
+            self._check_unit_interval(X, "output_activation='sigmoid'", y)
+
+    def _check_unit_interval(self, X, what, y=None):
+        """Refuse targets, rows not labelled -1, that are out of reach in [0, 1]."""
         if self.standardize:
             raise ValueError(
                 f"{what} needs targets in [0, 1], which standardize=True does not "
                 "give. Set standardize=False and scale X to [0, 1]."
             )
-        if X.min() < 0 or X.max() > 1:
+        where = True if y is None else (y == 1)[:, None]
+        lowest = X.min(initial=0, where=where)
+        largest = X.max(initial=1, where=where)
+        if lowest < 0 or largest > 1:
             raise ValueError(
-                f"{what} needs X in [0, 1], got values from {X.min():g} to "
-                f"{X.max():g}. Scale X first, for example with "
+                f"{what} needs X in [0, 1], got values from {lowest:g} to "
+                f"{largest:g}. Scale X first, for example with "
                 "MinMaxScaler(clip=True)."
             )

@@ -16,7 +16,7 @@ import joblib
 import numpy as np
 
 from skdeepad._checkpoint import Checkpoint
-from skdeepad._deep import TRAINED_BEFORE, Run
+from skdeepad._deep import TRAINED_BEFORE, Run, in_own_modes
 
 # Networks in one loop: with more, weights and moments leave the processor's cache.
 MEMBERS_AT_ONCE = 64
@@ -185,6 +185,7 @@ def _course_params(detector):
     return {k: value for k, value in params.items() if k not in detector._used_after}
 
 
+@in_own_modes
 def fit_together(items):
     """Train detectors of one group, each on its own rows, in one loop.
 

@@ -373,7 +373,7 @@ def train(
     own = (_processes.rank(),) if distributed else ()
     for phase in phases:
         phase.distributed = distributed
-    with limit_threads(X.device, 3 * batch_size * network.work), torch.enable_grad():
+    with limit_threads(X.device, 3 * batch_size * network.work):
         if checkpoint is not None and (state := checkpoint.load()):
             progress.load_state_dict(state)
         elif progress.early is not None and first_epoch:
@@ -484,8 +484,9 @@ def phases_state(phases):
 def load_phases_state(phases, state):
     """Take over the optimizers' state."""
     for i, phase in enumerate(phases):
-        if hasattr(phase, "load_state_dict"):
-            phase.load_state_dict(unprefixed(state, str(i)))
+        own = unprefixed(state, str(i))
+        if own:  # none of a phase that was not there before
+            phase.load_state_dict(own)
 
 
 def prefixed(prefix, state):
@@ -629,7 +630,7 @@ class _EarlyStopping:
         return self._waited < self._patience
 
 
-_limits = {"lock": Lock(), "depth": 0, "threads": 0}
+_limits = {"lock": Lock(), "holders": set(), "threads": 0}
 _in_this_thread = local()
 
 
@@ -645,22 +646,24 @@ def limit_threads(device, work):
     if nested or device.type != "cpu" or work >= SINGLE_THREAD_WORK:
         yield
         return
-    with _limits["lock"]:
-        if not _limits["depth"]:
-            _limits["threads"] = torch.get_num_threads()
-        _limits["depth"] += 1
-        torch.set_num_threads(1)
-    _in_this_thread.limited = True
-    try:
+    holder = object()
+    try:  # from here on, or Ctrl-C would leave the limit
+        with _limits["lock"]:
+            if not _limits["holders"]:
+                _limits["threads"] = torch.get_num_threads()
+            _limits["holders"].add(holder)
+            torch.set_num_threads(1)
+        _in_this_thread.limited = True
         yield
     finally:
         _in_this_thread.limited = False
         with _limits["lock"]:
-            _limits["depth"] -= 1
-            torch.set_num_threads(_limits["threads"])
+            if holder in _limits["holders"]:
+                _limits["holders"].remove(holder)
+                torch.set_num_threads(_limits["threads"])
 
 
-_tf32 = {"lock": Lock(), "depth": 0, "before": None}
+_tf32 = {"lock": Lock(), "holders": set(), "before": None}
 
 
 @contextmanager
@@ -673,20 +676,21 @@ def allow_tf32(device, allowed):
     if device.type != "cuda":
         yield
         return
-    with _tf32["lock"]:
-        if not _tf32["depth"]:
-            _tf32["before"] = (
-                torch.get_float32_matmul_precision(),
-                torch.backends.cudnn.allow_tf32,
-            )
-        _tf32["depth"] += 1
-        _set_tf32("high" if allowed else "highest", allowed)
+    holder = object()
     try:
+        with _tf32["lock"]:
+            if not _tf32["holders"]:
+                _tf32["before"] = (
+                    torch.get_float32_matmul_precision(),
+                    torch.backends.cudnn.allow_tf32,
+                )
+            _tf32["holders"].add(holder)
+            _set_tf32("high" if allowed else "highest", allowed)
         yield
     finally:
         with _tf32["lock"]:
-            _tf32["depth"] -= 1
-            if not _tf32["depth"]:
+            _tf32["holders"].discard(holder)
+            if not _tf32["holders"] and _tf32["before"] is not None:
                 _set_tf32(*_tf32["before"])
 
 

@@ -1,5 +1,6 @@
 """Fits that are interrupted and started again."""
 
+import io
 import os
 import signal
 import subprocess
@@ -9,15 +10,18 @@ import time
 import warnings
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.callback import ScoringMonitor
 
 import skdeepad._checkpoint
 from skdeepad import AutoencoderDetector
 from skdeepad._together import Requests, serving
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
+from skdeepad.thresholds import MaxTrain
 from tests.conftest import HARD, every_deep, make
 
 
@@ -146,14 +150,87 @@ def test_the_threshold_may_change_in_between(problem, tmp_path):
     assert detector.offset_ == whole.offset_
 
 
-def test_a_file_that_is_no_checkpoint(problem, tmp_path):
+def _npy(content):
+    file = io.BytesIO()
+    np.save(file, np.zeros(3))
+    return file.getvalue()
+
+
+def _npz(content):
+    file = io.BytesIO()
+    np.savez(file, other=np.zeros(3))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        lambda c: c[:100],
+        lambda c: c[:-100],
+        lambda c: b"",
+        lambda c: b"#" * 9,
+        _npy,
+        _npz,
+    ],
+)
+def test_a_file_that_is_no_checkpoint(content, problem, tmp_path):
     X, _ = problem
     detector = make(AutoencoderDetector, checkpoint_dir=tmp_path)
     interrupt(detector, X, 3)
     (file,) = tmp_path.iterdir()
-    file.write_bytes(file.read_bytes()[:100])
+    file.write_bytes(content(file.read_bytes()))
     with pytest.raises(ValueError, match="Delete it"):
         detector.fit(X)
+
+
+def test_a_file_is_no_folder(problem, tmp_path):
+    X, _ = problem
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="is a file: give a folder"):
+        make(AutoencoderDetector, checkpoint_dir=tmp_path / "file").fit(X)
+
+
+def test_the_file_is_there_until_the_threshold_is_set(problem, tmp_path, epochs):
+    X, _ = problem
+
+    class Interrupted(MaxTrain):
+        def _find_offset(self, scores, y):
+            raise KeyboardInterrupt
+
+    detector = make(
+        AutoencoderDetector, checkpoint_dir=tmp_path, threshold=Interrupted()
+    )
+    with pytest.raises(KeyboardInterrupt):
+        detector.fit(X)
+    assert epochs.n_begun == 5
+    detector.set_params(threshold="auto").fit(X)
+    assert epochs.n_begun == 5
+    assert not list(tmp_path.iterdir())
+    assert_equal_states(make(AutoencoderDetector).fit(X), detector)
+
+
+def test_a_fit_without_an_epoch_left_has_its_callbacks_told(problem, tmp_path):
+    X, y = problem
+    few = np.r_[np.arange(50), np.flatnonzero(y == -1)]
+    detector = make(AutoencoderDetector, checkpoint_dir=tmp_path, threshold="pareto")
+    with pytest.raises(ValueError, match="tail"):  # after training
+        detector.fit(X[few], y[few])
+    monitor = ScoringMonitor(scoring="roc_auc")
+    detector.set_params(threshold="auto").set_callbacks(monitor).fit(X[few], y[few])
+    assert_equal_states(make(AutoencoderDetector).fit(X[few], y[few]), detector)
+
+
+def test_a_file_that_stays_spoils_no_fit(problem, tmp_path, monkeypatch):
+    X, _ = problem
+
+    def refuse(self, missing_ok):
+        raise PermissionError("not yours")
+
+    detector = make(AutoencoderDetector, checkpoint_dir=tmp_path)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.warns(RuntimeWarning, match="could not be removed .not yours"):
+        detector.fit(X)
+    assert detector.n_iter_ == 5
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(problem, tmp_path, monkeypatch):
@@ -310,8 +387,8 @@ def test_networks_of_no_seed_leave_no_file(problem, tmp_path):
 
 def test_a_folder_that_cannot_be_stops_no_search(problem, tmp_path):
     X, y = problem
-    folder = tmp_path / "file"
-    folder.touch()
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "folder"
     options = {"scoring": "roc_auc", "cv": OneClassKFold(2), "refit": False}
     grid = {"dropout": [0.1, 0.2]}
     plain = BatchedGridSearchCV(make(AutoencoderDetector), grid, **options).fit(X, y)

@@ -17,6 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from skdeepad.thresholds import Conformal, ROCOptimal
 from tests.conftest import ALL, DEEP, every_deep, make
 
 every = pytest.mark.parametrize("cls", ALL)
@@ -162,6 +163,70 @@ def test_y_that_is_no_label_vector_is_ignored(cls, problem):
     with pytest.warns(UserWarning, match="holds 0 and 1 only"):
         detector = make(cls).fit(X, (y == -1).astype(int))
     np.testing.assert_array_equal(detector.score_samples(X), expected)
+
+
+@every
+@pytest.mark.parametrize(
+    "as_written",
+    [
+        lambda y: (y == -1).astype(int)[:, None],
+        lambda y: (y == 1).astype(object),
+        lambda y: np.where(y == 1, 1.0, np.nan),
+    ],
+)
+def test_labels_of_0_and_1_are_warned_of_however_they_are_written(
+    cls, as_written, problem
+):
+    X, y = problem
+    with pytest.warns(UserWarning, match="holds 0 and 1 only"):
+        make(cls).fit(X, as_written(y))
+
+
+@every
+@pytest.mark.parametrize(
+    ("missing", "found"),
+    [(np.nan, "NaN"), (None, "NaN"), (0, "0")],
+)
+def test_rows_without_a_label_among_labels_are_refused(cls, missing, found, problem):
+    X, y = problem
+    y = y.astype(object)
+    y[:7] = missing
+    detector = make(cls).fit(X)
+    before = dict(vars(detector))
+    with pytest.raises(ValueError, match=f"holds {found} beside .* Leave rows"):
+        detector.fit(X, y)
+    assert vars(detector) == before
+
+
+@every
+def test_text_is_no_label_vector(cls, problem):
+    X, y = problem
+    expected = make(cls).fit(X).score_samples(X)
+    for text in (y.astype(str), y.astype(str).astype(object)):
+        scores = make(cls).fit(X, text).score_samples(X)
+        np.testing.assert_array_equal(scores, expected)
+
+
+@every
+def test_a_strategy_of_its_own_may_hold_rows_out_and_need_labels(cls, problem):
+    class HeldOut(ROCOptimal):
+        calibration_size = 0.3
+
+        def _find_offset(self, scores, y):
+            self.counts = (y == 1).sum(), (y == -1).sum()
+            return super()._find_offset(scores, y)
+
+    X, y = problem
+    strategy = HeldOut()
+    make(cls, threshold=strategy).fit(X, y)
+    assert strategy.counts == (np.ceil(0.3 * (y == 1).sum()), (y == -1).sum())
+
+
+@every
+def test_a_conformal_threshold_leaves_rows_to_train_on(cls):
+    strategy = Conformal(alpha=0.9)
+    with pytest.raises(ValueError, match=r"1 of 1 normal row\(s\) and leaves none"):
+        make(cls, threshold=strategy).fit([[0.0, 1.0], [9.0, 9.0]], [1, -1])
 
 
 @every

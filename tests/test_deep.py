@@ -1,5 +1,6 @@
 """Training options that all deep detectors share."""
 
+import copy
 import pickle
 import subprocess
 import sys
@@ -59,11 +60,59 @@ def test_warm_start_goes_on(cls, problem):
     assert detector.history_["loss"][5] < first[0]
     scores = detector.score_samples(X)
     detector.set_params(hidden_layer_sizes=(3,))
-    with pytest.raises(ValueError, match="networks of another shape"):
+    with pytest.raises(ValueError, match="the networks' shape changed since"):
         detector.fit(X)
     np.testing.assert_array_equal(detector.score_samples(X), scores)
     with pytest.raises(ValueError, match="features"):
         detector.fit(X[:, :4])
+
+
+FUNCTION = [
+    (AutoencoderDetector, {}, "activation", "tanh"),
+    (AutoencoderDetector, {"standardize": False}, "output_activation", "sigmoid"),
+    (VAEDetector, {"standardize": False}, "likelihood", "bernoulli"),
+    (
+        AutoencoderDetector,
+        {"architecture": "conv", "image_shape": (1, 3, 2), "hidden_layer_sizes": (4,)},
+        "image_shape",
+        (1, 2, 3),
+    ),
+]
+
+
+@pytest.mark.parametrize(("cls", "params", "name", "value"), FUNCTION)
+def test_what_the_weights_mean_is_fixed_by_the_first_fit(cls, params, name, value):
+    X = np.random.RandomState(0).uniform(size=(40, 6))
+    detector = make(cls, warm_start=True, **params).fit(X)
+    scores = detector.score_samples(X)
+    detector.set_params(**{name: value})
+    for train in (detector.fit, detector.partial_fit):
+        with pytest.raises(ValueError, match=f"but {name} changed since. Undo"):
+            train(X)
+        np.testing.assert_array_equal(detector.score_samples(X), scores)
+    if name == "image_shape":
+        detector.set_params(image_shape=[1, 3, 2]).fit(X)
+
+
+@pytest.mark.parametrize("change", [{"noise_std": 1.0}, {"dropout": 0.9}])
+def test_what_is_added_in_training_may_change_in_a_warm_start(change, problem):
+    X, _ = problem
+    first = make(AutoencoderDetector, warm_start=True, dropout=0.1).fit(X)
+    for name in ("fit", "partial_fit"):
+        same, changed = (
+            getattr(copy.deepcopy(first).set_params(**params), name)(X)
+            for params in ({}, change)
+        )
+        assert changed.history_["loss"][-1] > 1.05 * same.history_["loss"][-1]
+
+
+@pytest.mark.parametrize("before", ["fixed", "mean"])
+def test_a_centre_that_was_not_trained_may_be_from_now_on(before, problem):
+    X, _ = problem
+    detector = make(DASVDD, center=before).partial_fit(X)
+    center = detector.center_.copy()
+    detector.set_params(center="trained").partial_fit(X)
+    assert np.abs(detector.center_ - center).max() > 1e-3
 
 
 def test_warm_start_keeps_the_scale_and_uses_new_random_numbers(problem):
@@ -237,6 +286,31 @@ def test_interrupt_leaves_a_usable_previous_state(cls, problem):
     detector.set_callbacks()
     assert dict(vars(detector)) == before
     np.testing.assert_array_equal(detector.score_samples(X), scores)
+
+
+@every_deep
+@pytest.mark.parametrize(
+    "mode",
+    [
+        torch.inference_mode,
+        torch.no_grad,
+        lambda: torch.autocast("cpu", torch.bfloat16),
+    ],
+)
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"architecture": "conv", "image_shape": (1, 2, 3), "hidden_layer_sizes": (4,)},
+    ],
+)
+def test_torchs_modes_around_a_fit_do_not_matter(cls, mode, params, problem):
+    X, _ = problem
+    outside = make(cls, **params).fit(X).score_samples(X)
+    with mode():
+        inside = make(cls, **params).fit(X).partial_fit(X)
+        inside = make(cls, **params).fit(X).score_samples(X)
+    np.testing.assert_allclose(inside, outside, rtol=1e-6)
 
 
 def test_device_errors_say_what_to_do(problem):

@@ -391,6 +391,22 @@ def test_threads_are_limited_for_small_work_only_and_restored():
         assert torch.get_num_threads() == before
 
 
+def test_a_thread_limit_that_is_interrupted_is_undone(monkeypatch):
+    before, set_number = torch.get_num_threads(), torch.set_num_threads
+
+    def interrupted(number):
+        set_number(number)
+        if number == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "set_num_threads", interrupted)
+    with pytest.raises(KeyboardInterrupt), limit_threads(torch.device("cpu"), work=1):
+        pass
+    monkeypatch.undo()
+    assert torch.get_num_threads() == before
+    test_threads_are_limited_for_small_work_only_and_restored()
+
+
 def test_thread_limits_of_concurrent_fits_are_undone():
     before = torch.get_num_threads()
 

@@ -71,7 +71,8 @@ class KDEDetector(BaseDetector):
             widths = self.bandwidths
             if widths is None:
                 # One bandwidth for all features: in units of their mean spread.
-                widths = np.logspace(-1, 1, 10) * (X.std(axis=0).mean() or 1.0)
+                spread = X.std(axis=0, dtype=np.float64).mean() or 1.0
+                widths = np.logspace(-1, 1, 10) * spread
             search = GridSearchCV(
                 KernelDensity(), {"bandwidth": widths}, cv=min(self.cv, len(X))
             )

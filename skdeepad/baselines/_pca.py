@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
+import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.utils._param_validation import Interval
@@ -20,8 +21,9 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
     Parameters
     ----------
     n_components : int or float, default=0.9
-        Components to keep; a float in (0, 1) keeps as many as explain that
-        share of the variance.
+        Components to keep, fewer than there are features; a float in (0, 1) keeps as
+        many as explain that share of the variance, but for the last one where that
+        takes all: its direction is what can be out of line.
     random_state : int, RandomState instance or None, default=None
         Used where :class:`sklearn.decomposition.PCA` chooses a randomised solver.
     {threshold_parameters}
@@ -53,13 +55,21 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         "random_state": ["random_state"],
     }
 
-    def _check_input(self, X):
+    def _check_input(self, X, y):
         if len(X) < 2:
             raise ValueError("PCADetector needs 2 rows or more, got n_samples = 1.")
 
     def _fit(self, X, task):
+        n_features, X = X.shape[1], X.astype(np.float64)
         pca = PCA(n_components=self.n_components, random_state=self.random_state)
-        self.pca_ = pca.fit(X)
+        if isinstance(self.n_components, Integral) and self.n_components >= n_features:
+            raise ValueError(
+                f"n_components={self.n_components} of {n_features} feature(s) gives "
+                "every row back, so that nothing is an error. Lower n_components."
+            )
+        if pca.fit(X).n_components_ == n_features:
+            pca.set_params(n_components=n_features - 1).fit(X)
+        self.pca_ = pca
 
     @property
     def _n_features_out(self):
@@ -69,9 +79,16 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         return -self._errors(X).sum(axis=1)
 
     def _errors(self, X):
-        X = X.astype("float64", copy=False)
-        difference = self.pca_.inverse_transform(self.pca_.transform(X)) - X
-        return difference**2 / X.shape[1]
+        X = X.astype(np.float64, copy=False)
+        return (self._reconstruct(X) - X) ** 2 / X.shape[1]
+
+    # PCA's own methods do not take a code without components.
+
+    def _codes(self, X):
+        return (X - self.pca_.mean_) @ self.pca_.components_.T
+
+    def _reconstruct(self, X):
+        return self._codes(X) @ self.pca_.components_ + self.pca_.mean_
 
     def transform(self, X):
         """Coordinates along the components.
@@ -84,7 +101,7 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         -------
         codes : ndarray of shape (n_samples, n_components)
         """
-        return self.pca_.transform(self._validate(X))
+        return self._codes(self._validate(X))
 
     def reconstruct(self, X):
         """Rows as the components give them back.
@@ -97,8 +114,7 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         -------
         X_reconstructed : ndarray of shape (n_samples, n_features)
         """
-        X = self._validate(X)
-        return self.pca_.inverse_transform(self.pca_.transform(X))
+        return self._reconstruct(self._validate(X))
 
     def feature_errors(self, X):
         """What each feature adds to the anomaly score.

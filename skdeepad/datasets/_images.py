@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import zlib
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -103,7 +104,7 @@ def _content_digest(content):
     """SHA-256 of the unpacked file: mirrors differ in how they packed it."""
     try:
         return hashlib.sha256(gzip.decompress(content)).hexdigest()
-    except (EOFError, gzip.BadGzipFile):
+    except (EOFError, gzip.BadGzipFile, zlib.error):
         return "that of a broken gzip file"
 
 

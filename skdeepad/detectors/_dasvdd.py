@@ -169,8 +169,9 @@ class DASVDD(BaseAutoencoderDetector):
         if not np.isfinite(gamma):
             raise ValueError(
                 "gamma='auto' (eq. 6) divides by the squared norm of the initial "
-                "codes, and some are zero. Give gamma a number, set latent_dim so "
-                "that the code is linear, or use activation='leaky_relu'."
+                "codes, and some are zero, or X holds values too large to square. Give "
+                "gamma a number, set latent_dim so that the code is linear, use "
+                "activation='leaky_relu', or scale X."
             )
         return gamma
 

@@ -105,8 +105,13 @@ default="expected_latent"
     }
     _used_within: ClassVar[dict] = {**BaseAutoencoderDetector._used_within, "beta": 1}
 
-    def _check_input(self, X):
-        super()._check_input(X)
+    _fixed_by_first_fit: ClassVar[tuple] = (
+        *BaseAutoencoderDetector._fixed_by_first_fit,
+        "likelihood",
+    )
+
+    def _check_input(self, X, y):
+        super()._check_input(X, y)
         if self.likelihood == "bernoulli":
             if self.output_activation != "identity":
                 raise ValueError(

@@ -2,7 +2,11 @@
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
-from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils import (
+    _safe_indexing,
+    check_consistent_length,
+    check_random_state,
+)
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skdeepad.thresholds._labels import check_labels, check_scores
@@ -65,17 +69,25 @@ class LabelFreeScorer:
         estimator : object
             With ``score_samples`` or ``decision_function``, higher for more normal.
         X : array-like of shape (n_samples, n_features)
-            Numeric rows that the detector was not trained on; two or more.
+            Numeric rows that the detector was not trained on; two or more. NaN, for
+            detectors that take it, stays.
         y : array-like of shape (n_samples,), default=None
             Labels: rows of -1 are left out.
 
         Returns
         -------
         score : float in [0, 1]
+
+        Raises
+        ------
+        ValueError
+            When there are fewer than two normal rows, X holds infinity, labels are not
+            +1 and -1, or a score is not finite.
         """
         check_is_fitted(estimator)
         if y is not None:
             labels = check_labels(y, "label_free_scorer")
+            check_consistent_length(X, labels)
             X = _safe_indexing(X, np.flatnonzero(labels == 1))
         if _num_samples(X) < 2:
             raise ValueError(
@@ -96,9 +108,11 @@ def disturbed_rows(X, random_state=None):
     """Copies of rows, with noise of three standard deviations on few features."""
     rng = check_random_state(random_state)
     values = np.asarray(X, dtype=np.float64)
+    if np.isinf(values).any():
+        raise ValueError("X holds infinity: remove such rows, or set them to NaN.")
     n_few = max(1, round(0.1 * values.shape[1]))
     few = rng.random_sample(values.shape).argsort(axis=1) < n_few
-    noise = 3 * values.std(axis=0) * rng.standard_normal(values.shape)
-    rows = values + noise * few
+    noise = 3 * np.nanstd(values, axis=0) * rng.standard_normal(values.shape)
+    rows = np.where(few, values + noise, values)
     # A data frame's names go on, or the detector would miss them.
     return type(X)(rows, columns=X.columns) if hasattr(X, "columns") else rows

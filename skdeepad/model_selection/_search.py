@@ -67,6 +67,9 @@ n_splits_, refit_time_, multimetric_
     a ThresholdedDetector) the first of each candidate and fold trains with others, and
     what is parallel within a candidate runs one by one, beside the networks.
 
+    Fits are scored group by group: a scorer that remembers earlier calls (one with a
+    ``RandomState`` of its own) sees them in another order than GridSearchCV's.
+
     With a ``checkpoint_dir`` and a ``random_state`` in the detector, a search that was
     interrupted goes on when it is started again with the same candidates, folds and
     number of jobs: networks that had ended are not trained again (and not counted in
@@ -247,6 +250,7 @@ class _Task:
         """
         quiet = {"verbose": 0, "callback_ctx": None, "error_score": "raise"}
         quiet["parameters"] = None  # set here
+        quiet["scorer"] = lambda *args, **kwargs: 0.0  # of what was fitted before
         for function, (estimator, *args), params in self.function.items:
             estimator = clone(estimator)
             estimator.set_params(**clone(params.get("parameters") or {}, safe=False))

@@ -13,7 +13,7 @@ from sklearn.model_selection import (
     TimeSeriesSplit,
 )
 from sklearn.model_selection._split import GroupsConsumerMixin
-from sklearn.utils import indexable
+from sklearn.utils import column_or_1d, indexable
 from sklearn.utils._param_validation import (
     Interval,
     RealNotInt,
@@ -151,7 +151,8 @@ class OneClassKFold(_OneClassSplitter):
     anomalies : {"all", "split"}, default="all"
         Which anomalies a fold is tested on: all of them, the most use of few
         labelled ones (the folds' scores then have them in common); or its share of
-        them, so that each row is tested once, as ``cross_val_predict`` needs.
+        them, so that each row is tested once, as
+        ``cross_val_predict(..., method="predict")`` needs.
 
     Raises
     ------
@@ -359,7 +360,7 @@ class OneClassGroupKFold(GroupsConsumerMixin, _OneClassSplitter):
                 "cross_val_score(..., groups=groups) or search.fit(X, y, "
                 "groups=groups)."
             )
-        groups = np.asarray(groups)
+        groups = column_or_1d(groups)
         for label, rows in ((1, "normal rows (+1)"), (-1, "anomalies (-1)")):
             n_groups = len(np.unique(groups[y == label]))
             self._check_enough(n_groups, f"groups with {rows}")

@@ -1,5 +1,6 @@
 """Thresholds from the shape of the training scores, without labels."""
 
+import warnings
 from numbers import Real
 from typing import ClassVar
 
@@ -52,6 +53,14 @@ class MAD(Strategy):
     def _find_offset(self, scores, y):
         scores = normal_scores(scores, y)
         deviation = median_abs_deviation(scores, scale="normal")
+        if deviation == 0 and scores.min() < scores.max():
+            warnings.warn(
+                "More than half of the normal rows have the same score, so that their "
+                "median absolute deviation is 0 and every row above the median is "
+                "flagged. Use threshold='quantile' or a number.",
+                UserWarning,
+                stacklevel=2,
+            )
         return np.median(scores) - self.n_deviations * deviation
 
 
@@ -60,17 +69,19 @@ class ParetoTail(Strategy):
 
     The ``tail_fraction`` largest anomaly scores are fitted by a generalised Pareto
     distribution, whose shape any tail takes far enough out, and the cut is where
-    it leaves the share ``alpha`` of normal rows: a false-alarm rate smaller than
-    one over the number of training rows can be asked for ([1]_, eq. 1; the fit is
-    SciPy's maximum likelihood). Where all tail scores are equal, none is an
-    anomaly.
+    it leaves the share ``alpha`` of normal rows ([1]_, eq. 1; the fit is SciPy's
+    maximum likelihood). ``alpha`` may be smaller than one over the number of training
+    rows, but is then an extrapolation: at 0.001 and from 100 rows, 0.008 of
+    new normal rows are flagged on average, 0.002 from 500. Where all tail scores are
+    equal, none is an anomaly.
 
     Parameters
     ----------
     alpha : float in (0, 1), default=0.001
         Share of the normal rows beyond the cut; below ``tail_fraction``.
     tail_fraction : float in (0, 1), default=0.1
-        Share of the training rows that make the tail; ten rows at least.
+        Share of the training rows that make the tail, but for those equal to the
+        score at its start; ten rows at least.
 
     References
     ----------
@@ -108,20 +119,27 @@ class ParetoTail(Strategy):
     def _find_offset(self, scores, y):
         errors = -normal_scores(scores, y)
         n_tail = int(self.tail_fraction * len(errors))
-        if n_tail < MIN_TAIL:
-            raise ValueError(
-                f"tail_fraction={self.tail_fraction} of {len(errors)} normal rows is "
-                f"{n_tail} row(s), and a tail needs {MIN_TAIL} or more. Raise "
-                "tail_fraction, give more rows, or use threshold='mad'."
-            )
+        self._check_size(n_tail, len(errors))
         errors = np.sort(errors)
         start = errors[-n_tail - 1]
-        excess = errors[-n_tail:] - start
-        if excess[0] == excess[-1]:
+        # Excesses of zero, where scores tie, have a density without bound.
+        excess = errors[errors > start] - start
+        if not len(excess) or excess[0] == excess[-1]:
             return -errors[-1]
+        n_tail = len(excess)
+        self._check_size(n_tail, len(errors))
         # Scaled to a mean of one, where the search for the parameters starts.
         scale = excess.mean()
         shape, _, spread = genpareto.fit(excess / scale, floc=0)
         # Above 1 where n_tail, which is rounded down, is a smaller share than alpha.
         beyond = min(1.0, self.alpha * len(errors) / n_tail)
         return -(start + scale * genpareto.isf(beyond, shape, scale=spread))
+
+    def _check_size(self, n_tail, n_rows):
+        if n_tail < MIN_TAIL:
+            raise ValueError(
+                f"tail_fraction={self.tail_fraction} of {n_rows} normal rows is a tail "
+                f"of {n_tail} row(s) above its start, and {MIN_TAIL} or more are "
+                "needed. Raise tail_fraction, give more rows (with fewer equal "
+                "scores), or use threshold='mad'."
+            )

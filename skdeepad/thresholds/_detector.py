@@ -1,6 +1,6 @@
 """Thresholds and probabilities for any detector."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -111,11 +111,8 @@ class ThresholdedDetector(BaseDetector):
         y = self._labels(X, y, strategy)
         if self.cv is not None:
             return _CrossValidated.keep_all(X, y, strategy)
-        task = FitTask.divide(X, y, strategy, None)
-        if task.scored is not None and y is not None:
-            # Probabilities are learnt from the held-out rows and the anomalies.
-            task = replace(task, scored=np.r_[task.scored, np.flatnonzero(y == -1)])
-        return task
+        random_state = getattr(self.estimator, "random_state", None)
+        return FitTask.divide(X, y, strategy, random_state)
 
     def _fit(self, X, task):
         self.estimator_ = _train(self.estimator, X)
@@ -176,7 +173,16 @@ class _CrossValidated(FitTask):
     """Rows that are all trained on, and scored by detectors not trained on them."""
 
     def scores(self, detector):
-        folds = list(check_cv(detector.cv).split(self.X, self.y))
+        rows = np.arange(_num_samples(self.X))
+        folds = [
+            (rows[np.asarray(train)], rows[np.asarray(test)])  # of indices or masks
+            for train, test in check_cv(detector.cv).split(self.X, self.y)
+        ]
+        if not folds:
+            raise ValueError(
+                f"cv={detector.cv!r} gave no folds. An iterator can be used once: pass "
+                "a list of folds, or a splitter."
+            )
         scores = Parallel(n_jobs=detector.n_jobs)(
             delayed(_fold_scores)(detector.estimator, self.X, self.y, train, test)
             for train, test in folds

@@ -1,22 +1,54 @@
 """Reading label vectors and scores, and saying what is wrong with them."""
 
+import warnings
+
 import numpy as np
 
 
 def to_labels(y):
     """``y`` as an int array of +1 and -1, or None where it holds anything else."""
+    y = _to_numbers(y)
+    if y is None or y.dtype.kind == "b" or not np.isin(y, (-1, 1)).all():
+        return None
+    return y.astype(int)
+
+
+def refuse_near_labels(y):
+    """Raise ValueError where some rows lack a label; warn of labels of 0 and 1.
+
+    ``y`` holds other values than +1 and -1. All else is no label vector.
+    """
+    y = _to_numbers(y)
+    if y is None:
+        return
+    known = set(y[~np.isnan(y)].tolist())
+    if known <= {0, 1}:
+        warnings.warn(
+            "y holds 0 and 1 only and is ignored: labels are +1 for normal rows and "
+            "-1 for anomalies. Use np.where(y == 1, -1, 1).",
+            UserWarning,
+            stacklevel=4,
+        )
+    elif -1 in known and known <= {-1, 0, 1}:
+        missing = "0" if 0 in known else "NaN"
+        raise ValueError(
+            f"y holds {missing} beside the labels +1 (normal) and -1 (anomaly). Leave "
+            "rows without a label out, or label them +1 to train on them."
+        )
+
+
+def _to_numbers(y):
+    """``y`` as a vector of numbers, or None where it is none."""
     y = np.asarray(y)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y.ravel()
-    if y.dtype == object:
+    if y.dtype == object and not any(isinstance(value, str) for value in y.flat):
         # A column of a table with mixed types.
         try:
             y = y.astype(np.float64)
         except (TypeError, ValueError):
             return None
-    if y.ndim != 1 or y.dtype.kind not in "if" or not np.isin(y, (-1, 1)).all():
-        return None
-    return y.astype(int)
+    return y if y.ndim == 1 and y.dtype.kind in "iufb" else None
 
 
 def check_labels(y, what):
@@ -60,6 +92,11 @@ def check_both_classes(y, what):
 def check_scores(scores):
     """Scores as a float64 array; ValueError where one is not finite."""
     scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim != 1:
+        raise ValueError(
+            f"Scores must be one number per row, of shape (n_samples,), got "
+            f"{scores.shape}."
+        )
     if not np.isfinite(scores).all():
         raise ValueError(
             "Scores hold NaN or infinity, and must be finite. Look for extreme values "

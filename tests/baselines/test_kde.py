@@ -41,3 +41,10 @@ def test_candidates_follow_the_scale_of_the_data(scale):
 def test_named_bandwidths():
     X = np.random.default_rng(0).normal(size=(100, 2))
     assert KDEDetector(bandwidth="scott").fit(X).bandwidth_ == 100 ** (-1 / 6)
+
+
+@pytest.mark.parametrize("scale", [1e-24, 1e20])
+def test_float32_of_any_size_is_taken_as_float64(scale):
+    X = (scale * np.random.RandomState(0).normal(size=(60, 3))).astype(np.float32)
+    widths = [KDEDetector().fit(x).bandwidth_ for x in (X, X.astype(np.float64))]
+    assert widths[0] == pytest.approx(widths[1], rel=1e-6)

@@ -45,3 +45,28 @@ def test_random_state_seeds_the_randomised_solver():
     )
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other, rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_features", [1, 2, 5])
+def test_a_share_of_the_variance_leaves_a_direction_out(n_features):
+    X = np.random.RandomState(0).normal(size=(300, n_features))
+    detector = PCADetector(n_components=0.999).fit(X)
+    assert detector.transform(X).shape == (300, n_features - 1)
+    values, vectors = np.linalg.eigh(np.cov(X.T).reshape(n_features, n_features))
+    left_out = (X - X.mean(axis=0)) @ vectors[:, np.argmin(values)]
+    np.testing.assert_allclose(
+        -detector.score_samples(X), left_out**2 / n_features, rtol=1e-5
+    )
+
+
+def test_as_many_components_as_features_are_refused():
+    X = np.random.RandomState(0).normal(size=(50, 3))
+    with pytest.raises(ValueError, match=r"n_components=3 of 3 .* Lower"):
+        PCADetector(n_components=3).fit(X)
+
+
+@pytest.mark.parametrize("scale", [1e-20, 1e20])
+def test_float32_of_any_size_is_taken_as_float64(scale):
+    X = (scale * np.random.RandomState(0).normal(size=(100, 3))).astype(np.float32)
+    scores = [PCADetector().fit(x).score_samples(X) for x in (X, X.astype(np.float64))]
+    np.testing.assert_allclose(*scores, rtol=1e-6)

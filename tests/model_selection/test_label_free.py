@@ -129,3 +129,25 @@ def test_repr_and_pickle():
     assert repr(pickle.loads(pickle.dumps(LabelFreeScorer(3)))) == (
         "LabelFreeScorer(random_state=3)"
     )
+
+
+@pytest.mark.parametrize("n_missing", [1, 300])
+def test_missing_values_stay_and_change_little(n_missing):
+    X = np.random.RandomState(0).normal(size=(1000, 4))
+    forest = IsolationForest(random_state=0).fit(X[:500])
+    rows = X[500:].copy()
+    rows[:n_missing, 0] = np.nan
+    disturbed = disturbed_rows(rows, 0)
+    np.testing.assert_array_equal(np.isnan(disturbed), np.isnan(rows))
+    assert (disturbed != rows)[~np.isnan(rows)].sum() > 400
+    whole = label_free_scorer(forest, X[500:])
+    assert label_free_scorer(forest, rows) == pytest.approx(whole, abs=0.05)
+
+
+def test_infinity_and_other_numbers_of_labels_are_refused(ball):
+    radius, rows = Radius().fit(ball), ball[:50].copy()
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        label_free_scorer(radius, rows, np.ones(60))
+    rows[3, 1] = np.inf
+    with pytest.raises(ValueError, match="X holds infinity: remove"):
+        label_free_scorer(radius, rows)

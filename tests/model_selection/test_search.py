@@ -5,16 +5,20 @@ import threading
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.callback import ProgressBar
+from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import FitFailedWarning
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import OneClassSVM
 
 import skdeepad._deep
 import skdeepad._together
@@ -591,3 +595,33 @@ def test_convolutions(problem):
         one.cv_results_["mean_test_score"],
         rtol=1e-4,
     )
+
+
+def test_equal_rows_with_other_names_keep_their_names():
+    """Of two candidates the first one's networks serve both."""
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame(rng.normal(size=(90, 3)), columns=list("abc"))
+    y = np.r_[np.ones(80), -np.ones(10)]
+    X[y == -1] += 4
+    scale = ColumnTransformer([("scaled", StandardScaler(), list("abc"))])
+    pipeline = make_pipeline(
+        scale.set_output(transform="pandas"),
+        AutoencoderDetector(max_epochs=2, random_state=0),
+    )
+    grid = {"columntransformer__verbose_feature_names_out": [True, False]}
+    assert_same(*searches(pipeline, grid, X, y))
+
+
+def test_what_was_fitted_before_is_scored_once(problem):
+    X, y = problem
+    fitted = FrozenEstimator(make(AutoencoderDetector).fit(X, y))
+    calls = []
+
+    def scoring(estimator, X, y):
+        calls.append(len(X))
+        return 0.0
+
+    pipeline = make_pipeline(fitted, OneClassSVM())
+    grid = {"oneclasssvm__nu": [0.1, 0.2]}
+    BatchedGridSearchCV(pipeline, grid, scoring=scoring, cv=CV, refit=False).fit(X, y)
+    assert len(calls) == 6

@@ -44,10 +44,12 @@ def test_mad_withstands_anomalies_that_the_standard_deviation_does_not():
 
 def test_mad_of_equal_scores_flags_nothing():
     assert MAD().find_offset(np.full(5, -2.0)) == -2.0
-    # Also where they are most of the scores, but for those beyond.
-    assert (
-        flagged(MAD(), [-9.0, -2.0, -2.0, -2.0, -1.0]).tolist() == [True] + [False] * 4
-    )
+
+
+def test_mad_of_mostly_equal_scores_flags_those_beyond_and_warns():
+    with pytest.warns(UserWarning, match="deviation is 0.*'quantile'"):
+        found = flagged(MAD(), [-9.0, -2.0, -2.0, -2.0, -1.0])
+    assert found.tolist() == [True] + [False] * 4
 
 
 def test_mad_moves_and_scales_with_the_scores():
@@ -135,6 +137,21 @@ def test_pareto_tail_of_equal_scores_flags_nothing():
     assert not flagged(ParetoTail(), np.r_[np.full(30, -3.0), np.zeros(170)]).any()
 
 
+@pytest.mark.parametrize("share", [0.93, 0.95, 0.97])
+def test_pareto_tail_that_starts_among_equal_scores_is_fitted_above_them(share):
+    """Rows that are given back exactly, as duplicates are, and a tail of others."""
+    rng = np.random.default_rng(0)
+    errors = np.where(rng.random(20_000) < share, 0.0, rng.exponential(size=20_000))
+    cut = -ParetoTail(alpha=0.001).find_offset(-errors)
+    assert cut == pytest.approx(-np.log(0.001 / (1 - share)), rel=0.15)
+
+
+def test_pareto_tail_of_few_different_scores_is_refused():
+    errors = np.r_[np.zeros(195), np.arange(5.0)]
+    with pytest.raises(ValueError, match=r"4 row.*above its start.*fewer equal"):
+        ParetoTail().find_offset(-errors)
+
+
 def test_pareto_tail_with_alpha_next_to_its_fraction():
     """Ten of 109 rows make the tail: a smaller share than alpha."""
     scores = -np.random.default_rng(0).exponential(size=109)
@@ -145,7 +162,7 @@ def test_pareto_tail_with_alpha_next_to_its_fraction():
 def test_pareto_tail_needs_ten_rows():
     rng = np.random.default_rng(0)
     assert np.isfinite(ParetoTail().find_offset(rng.normal(size=100)))
-    with pytest.raises(ValueError, match=r"of 99 normal rows is 9 row\(s\).*'mad'"):
+    with pytest.raises(ValueError, match=r"of 99 normal rows .* 9 row\(s\).*'mad'"):
         ParetoTail().find_offset(rng.normal(size=99))
     # Anomalies don't count.
     y = np.r_[np.ones(99), -np.ones(50)]

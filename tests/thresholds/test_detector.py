@@ -659,3 +659,42 @@ def test_parameters_of_the_detector_inside_are_checked(labelled):
     for inner in (AutoencoderDetector(learning_rate=-1.0), OneClassSVM(nu=7)):
         with pytest.raises(ValueError, match=r"learning_rate|nu"):
             ThresholdedDetector(inner).fit(X, y)
+
+
+@pytest.mark.parametrize("as_written", [list, np.asarray, "mask"])
+def test_cv_may_be_a_list_of_folds(as_written, problem):
+    X, y = problem
+    folds = list(KFold(4).split(X))
+    written = [
+        [
+            np.isin(np.arange(len(X)), part)
+            if as_written == "mask"
+            else as_written(part)
+            for part in fold
+        ]
+        for fold in folds
+    ]
+    detectors = [
+        ThresholdedDetector(OneClassSVM(), threshold="mad", cv=cv).fit(X, y)
+        for cv in (KFold(4), written)
+    ]
+    assert detectors[0].offset_ == detectors[1].offset_
+
+
+def test_cv_without_folds_is_refused(problem):
+    X, _ = problem
+    folds = KFold(3).split(X)
+    detector = ThresholdedDetector(OneClassSVM(), cv=list(folds))
+    detector.fit(X)
+    with pytest.raises(ValueError, match=r"gave no folds.*a splitter"):
+        detector.set_params(cv=folds).fit(X)
+
+
+def test_held_out_rows_are_drawn_by_the_detectors_own_random_state(problem):
+    X, _ = problem
+    detector = ThresholdedDetector(
+        IsolationForest(n_estimators=5, random_state=0), threshold=Conformal(0.1)
+    )
+    assert detector.fit(X).offset_ == detector.fit(X).offset_
+    other = clone(detector).set_params(threshold__random_state=1).fit(X)
+    assert other.offset_ != detector.offset_
