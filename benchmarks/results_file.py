@@ -68,7 +68,7 @@ class ResultsFile:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with _open_alone(self.path, "ab+") as file:
-                size = len(_whole_rows(file))
+                size = _cut_to_whole_rows(file)
                 lines = [row.values()] if size else [self._columns, row.values()]
                 _write_or_undo(file, size, lines)
         except OSError as error:
@@ -82,17 +82,21 @@ class ResultsFile:
         self.rows.append(row)
 
     def _read(self):
+        """The rows, of which a last one in which a run was stopped is none.
+
+        The file is left as it is: it may be one that was named by mistake.
+        """
         if not self.path.exists():
             return []
-        with _open_alone(self.path, "rb+") as file:
-            content = _whole_rows(file).decode()
-        rows = list(csv.DictReader(content.splitlines()))
-        if rows and list(rows[0]) != self._columns:
+        with _open_alone(self.path, "rb") as file:
+            content = file.read()
+        header = ",".join(self._columns).encode() + b"\n"
+        if not content.startswith(header[: len(content)]):
             raise ValueError(
                 f"{self.path} has other columns than this version writes. Move it "
                 "away, or give another file."
             )
-        return rows
+        return list(csv.DictReader(_whole_rows(content).decode().splitlines()))
 
 
 @contextmanager
@@ -105,14 +109,19 @@ def _open_alone(path, mode):
         yield file
 
 
-def _whole_rows(file):
-    """What the file holds, without a last row in which a run was stopped."""
+def _whole_rows(content):
+    """Bytes without a last row in which a run was stopped."""
+    return content[: content.rfind(b"\n") + 1]
+
+
+def _cut_to_whole_rows(file):
+    """Remove a last row in which a run was stopped; the file's size."""
     file.seek(0)
     content = file.read()
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        file.truncate(len(whole))
-    return whole
+    size = len(_whole_rows(content))
+    if size != len(content):
+        file.truncate(size)
+    return size
 
 
 def _write_or_undo(file, size, lines):

@@ -324,8 +324,9 @@ def main(arguments=None):
     loaders = available(args.suite, args.datasets)
     if args.parquet:
         load = partial(load_parquet, args.parquet.resolve(), args.label)
-        load(return_X_y=True)  # what is wrong with it is said now
-        loaders[args.parquet.stem] = load
+        # What is wrong with it is said now; another file may have the same name.
+        digest = joblib.hash(load(return_X_y=True))[:8]
+        loaders[f"{args.parquet.stem} {digest}"] = load
     rows = run(loaders, results, args)
     print(
         f"\n{len(loaders)} data sets, {len(args.seeds)} seed(s), at most "

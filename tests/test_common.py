@@ -523,6 +523,18 @@ def test_standardize_is_a_standard_scaler_before(cls, problem):
 
 
 @every_deep
+def test_anomalies_may_be_out_of_a_sigmoids_reach(cls):
+    X = np.random.RandomState(0).uniform(size=(60, 6))
+    y = np.r_[np.ones(50), -np.ones(10)]
+    params = {"output_activation": "sigmoid", "standardize": False}
+    expected = make(cls, **params).fit(X[:50]).score_samples(X)
+    X[50:] += 3
+    detector = make(cls, threshold="roc", **params).fit(X, y)
+    np.testing.assert_array_equal(detector.score_samples(X)[:50], expected[:50])
+    assert (detector.predict(X[50:]) == -1).all()
+
+
+@every_deep
 def test_sigmoid_output_refuses_what_it_can_not_reach(cls, problem):
     X, _ = problem
     with pytest.raises(ValueError, match="standardize=False"):

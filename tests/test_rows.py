@@ -60,17 +60,23 @@ def test_streamed_rows_train_the_same_networks(cls, params, problem, memmap, pla
 def test_labelled_rows_are_not_copied(problem, memmap, places, monkeypatch):
     X, y = problem
     kinds = []
-    start = AutoencoderDetector._start
 
-    def spy(self, rows, *args):
-        kinds.append(type(rows))
-        return start(self, rows, *args)
+    def note_rows_of(name):
+        method = getattr(AutoencoderDetector, name)
 
-    monkeypatch.setattr(AutoencoderDetector, "_start", spy)
-    resident = make(AutoencoderDetector).fit(X, y)
+        def spy(self, rows, *args):
+            kinds.append(type(rows))
+            return method(self, rows, *args)
+
+        monkeypatch.setattr(AutoencoderDetector, name, spy)
+
+    note_rows_of("_start")
+    note_rows_of("_rounded_scores")
+    params = {"threshold": "conformal"}
+    resident = make(AutoencoderDetector, **params).fit(X, y)
     with config_context(working_memory=TINY):
-        streamed = make(AutoencoderDetector).fit(memmap, y)
-    assert kinds == [np.ndarray, RowSubset]
+        streamed = make(AutoencoderDetector, **params).fit(memmap, y)
+    assert kinds == [np.ndarray, np.ndarray, RowSubset, RowSubset]
     assert places == [torch.Tensor, Streamed]
     for name, value in resident._state.items():
         np.testing.assert_array_equal(streamed._state[name], value)

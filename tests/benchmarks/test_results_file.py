@@ -35,11 +35,30 @@ def test_a_torn_last_row_is_dropped(tmp_path):
     assert path.read_text() == "set,auroc\na,0.5\nb,0.75\n"
 
 
-def test_other_columns_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"set,auc\na,0.5\n",
+        b"set,auc\n",
+        b"set,auc\na,0.5\nb,0.7",
+        b"one line",
+        b"PAR1\x15\x04\n\xff\xfe\x00",
+    ],
+)
+def test_a_file_of_another_kind_is_refused_and_left_alone(content, tmp_path):
     path = tmp_path / "results.csv"
-    path.write_text("set,auc\na,0.5\n")
+    path.write_bytes(content)
     with pytest.raises(ValueError, match="other columns"):
         ResultsFile(path, ["set", "auroc"], ["set"])
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b"set,au", b"set,auroc"])
+def test_a_header_that_was_not_written_whole_is_written_again(content, tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_bytes(content)
+    ResultsFile(path, ["set", "auroc"], ["set"]).append({"set": "a", "auroc": 0.5})
+    assert path.read_text() == "set,auroc\na,0.5\n"
 
 
 def test_versions_name_what_matters():

@@ -107,9 +107,16 @@ def test_own_table(tmp_path, capsys):
     arguments += ["--parquet", str(tmp_path / "mine.parquet")]
     tabular.main([*arguments, "--label", "kind"])
     assert "2 data sets" in capsys.readouterr().out
-    rows = pd.read_csv(path).set_index("dataset")
-    assert rows.loc["mine", "auroc"] == rows.loc["wine", "auroc"]
-    assert rows.loc["mine", "n_features"] == X.shape[1]
+    rows = pd.read_csv(path)
+    wine, mine = rows.sort_values("dataset").to_dict("records")[::-1]
+    assert mine["dataset"].startswith("mine ")
+    assert mine["auroc"] == wine["auroc"]
+    assert mine["n_features"] == X.shape[1]
+
+    # Another file of the same name is another data set.
+    table[::2].to_parquet(tmp_path / "mine.parquet")
+    tabular.main([*arguments, "--label", "kind"])
+    assert len(pd.read_csv(path)) == 3
 
     with pytest.raises(ValueError, match=r"Column 0 .* must hold \+1 \(normal\)"):
         tabular.main([*arguments, "--label", "0"])
