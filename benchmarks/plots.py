@@ -53,6 +53,7 @@ def plot_ranks(auroc, *, highlight, path):
         label.set_color(ACCENT if label.get_text() in highlight else INK)
     ax.set_xlim(0.6, len(order) + 0.4)
     ax.set_xticks(range(1, len(order) + 1))
+    ax.tick_params(axis="x", labelcolor=INK)
     ax.set_xlabel(
         "rank by AUROC, 1 is best; small dots: data sets, large: their mean; "
         "red: skdeepad's deep detectors",
@@ -159,7 +160,7 @@ def _three_digits(number):
 
 
 def _short(number):
-    """A power of ten in few characters: 0.1, 10, 1k, 10k, 1M."""
+    """A round number in few characters: 0.1, 10, 1k, 20k, 1M."""
     for unit, letter in ((1e6, "M"), (1e3, "k")):
         if number >= unit:
             return f"{number / unit:g}{letter}"
@@ -167,8 +168,11 @@ def _short(number):
 
 
 def _plain_decades(axis):
-    """Mark the decades of a logarithmic axis by short numbers and faint lines."""
-    axis.set_major_locator(LogLocator(base=10, numticks=20))
+    """Mark a logarithmic axis by short numbers and faint lines."""
+    decades = np.ptp(np.log10(axis.get_view_interval()))
+    # Where few decades are shown, 2 and 5 are marked between them.
+    subs = (1.0,) if decades > 3 else (1.0, 2.0, 5.0)
+    axis.set_major_locator(LogLocator(base=10, subs=subs, numticks=20))
     axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     axis.set_minor_locator(NullLocator())
     axis.set_tick_params(labelcolor=INK)

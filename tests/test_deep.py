@@ -14,8 +14,11 @@ import torch
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
+from torch import nn
 
 from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
+from skdeepad._deep import BaseDeepDetector
+from skdeepad._nn import Center
 from skdeepad._reconstruction import BaseAutoencoderDetector
 from skdeepad._training import (
     allow_tf32,
@@ -399,6 +402,34 @@ class LossOnly(BaseAutoencoderDetector):
 
     def _anomaly_scores(self, network, x, X):
         return self._reconstruction(network, x).sub_(x).square_().mean(2)
+
+
+class Mean(BaseDeepDetector):
+    """One without an encoder and a decoder: the distance from a point."""
+
+    def _build_network(self, n_features, members):
+        network = nn.Module()
+        network.point = Center(members, n_features)
+        network.members, network.width, network.work = members, n_features, n_features
+        return network
+
+    def _distance(self, network, x):
+        return (x - network.point.value).square().sum(2)
+
+    def _loss(self, network, x):
+        return {"loss": self._distance(network, x).mean(1)}
+
+    def _anomaly_scores(self, network, x, X):
+        return self._distance(network, x)
+
+
+def test_a_detector_without_a_decoder(problem):
+    X, _ = problem
+    detector = make(Mean, max_epochs=50, learning_rate=0.05, n_estimators=3).fit(X)
+    expected = (detector.scaler_.transform(X) ** 2).sum(1)  # the mean is at 0
+    np.testing.assert_allclose(
+        -detector.score_samples(X), expected, rtol=0.05, atol=0.5
+    )
 
 
 def absolute_error(self, network, x):

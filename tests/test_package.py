@@ -19,13 +19,14 @@ def test_public_names_are_there():
         skdeepad.Nothing  # noqa: B018
 
 
-def test_readme_code_runs(capsys):
-    text = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("path", ["README.md", "docs/label_free.md"])
+def test_code_in_the_docs_runs(path, capsys):
+    text = (ROOT / path).read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert blocks
     names = {"__name__": "__main__"}  # a reader runs the blocks one after the other
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
+        exec(compile(block, path, "exec"), names)
 
 
 def test_readme_names_every_detector():

@@ -152,5 +152,5 @@ def draw(table, path):
     """Picture of the rows a second."""
     costs = named_costs(table)
     rates = {label: (1 / cost.best, 1 / cost.by_round) for label, cost in costs.items()}
-    xlabel = "rows scored a second (small dots: rounds, large: best)"
+    xlabel = "rows scored per second (small dots: rounds, large: best)"
     plot_costs(rates, xlabel=xlabel, highlight="skdeepad", path=path)

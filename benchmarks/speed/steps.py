@@ -122,5 +122,5 @@ def draw(table, path):
             label += f", {members} networks"
         share = cost / (1e-6 * members)
         shares[label] = share.best, share.by_round
-    xlabel = "microseconds a step and network (small dots: rounds, large: best)"
+    xlabel = "microseconds per step and network (small dots: rounds, large: best)"
     plot_costs(shares, xlabel=xlabel, highlight="skdeepad", path=path)
