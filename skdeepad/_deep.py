@@ -319,6 +319,7 @@ class BaseDeepDetector(
         """Train the networks of a :class:`Run`; see ``skdeepad._training.train``."""
         from skdeepad._nn import set_dtype
         from skdeepad._training import (
+            EarlyStopping,
             allow_tf32,
             load_phases_state,
             phases_state,
@@ -337,9 +338,10 @@ class BaseDeepDetector(
             "distributed": self.distributed,
         } | options
         if run.held_out is not None:
-            options["validation_rows"] = run.held_out
-            options["validation_loss"] = partial(self._loss, run.network)
-            options["n_iter_no_change"] = self.n_iter_no_change
+            loss = partial(self._loss, run.network)
+            options["early_stopping"] = EarlyStopping(
+                run.held_out, loss, self.n_iter_no_change
+            )
         with allow_tf32(run.x.device, self.precision == "tf32"):
             outcome = train(run.network, phases, run.x, run.rows, **options)
         run.optimizers = phases_state(phases)

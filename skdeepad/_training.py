@@ -1,7 +1,6 @@
 """The training loop that all detectors share; importing this imports torch."""
 
 from contextlib import contextmanager
-from functools import partial
 from itertools import count, groupby
 from math import isfinite
 from threading import Lock, local
@@ -307,9 +306,7 @@ def train(
     max_epochs,
     batch_size,
     first_epoch=0,
-    validation_rows=None,
-    validation_loss=None,
-    n_iter_no_change=None,
+    early_stopping=None,
     reports=None,
     diverged=None,
     checkpoint=None,
@@ -320,8 +317,8 @@ def train(
     Parameters
     ----------
     network : Module
-        Trained in place; left with each member's best weights where validation
-        rows are given, else with the last ones.
+        Trained in place; left with each member's best weights where there is early
+        stopping, else with the last ones.
     phases : list
         Run in turn on every batch: objects with ``step(x) -> dict`` of ``(k,)``
         losses, and ``share`` (see :class:`GradientPhase`).
@@ -333,12 +330,8 @@ def train(
     max_epochs, batch_size : int
     first_epoch : int, default=0
         Epochs already trained (warm start): continues with new random numbers.
-    validation_rows : Tensor of shape (k, n_validation), default=None
-        Turns on early stopping.
-    validation_loss : callable, default=None
-        As the loss of a phase; only ``"loss"`` is used.
-    n_iter_no_change : int, default=None
-        Epochs without a better validation loss after which a member stops.
+    early_stopping : EarlyStopping, default=None
+        Without it all members train to the end.
     reports : object, default=None
         ``epoch_begin()`` is called before each epoch, and after it
         ``epoch_end(epoch, history, state)`` with the history so far and the
@@ -365,9 +358,7 @@ def train(
     ValueError
         When a loss is not finite and ``diverged`` is None.
     """
-    progress = _Progress(network, phases, first_epoch, n_iter_no_change)
-    if validation_rows is not None:
-        validate = partial(_evaluate, network, validation_loss, X, validation_rows)
+    progress = _Progress(network, phases, first_epoch, early_stopping)
     last_epoch, stop = first_epoch + max_epochs, False
     layers = random_layers(network)
     own = (_processes.rank(),) if distributed else ()
@@ -376,9 +367,9 @@ def train(
     with limit_threads(X.device, 3 * batch_size * network.work):
         if checkpoint is not None and (state := checkpoint.load()):
             progress.load_state_dict(state)
-        elif progress.early is not None and first_epoch:
+        elif early_stopping is not None and first_epoch:
             # A warm start keeps the weights it found, unless it finds better ones.
-            progress.early.update(validate().cpu())
+            early_stopping.update(early_stopping.validate(X).cpu())
         prepare(network)
         while progress.active.any() and progress.epoch < last_epoch and not stop:
             epoch = progress.epoch
@@ -393,8 +384,8 @@ def train(
             losses = _run_epoch(network, phases, X, order, batch_size)
             if distributed:
                 _processes.average(network)
-            if progress.early is not None:
-                losses["validation_loss"] = validate()
+            if early_stopping is not None:
+                losses["validation_loss"] = early_stopping.validate(X)
             losses = {name: loss.cpu() for name, loss in losses.items()}
             for member, *what in _not_finite(losses, progress.active):
                 if diverged is None:
@@ -407,8 +398,8 @@ def train(
             if checkpoint is not None:
                 checkpoint.save(progress)
     unconverged = 0
-    if progress.early is not None:
-        network.load_state_dict(progress.early.best)
+    if early_stopping is not None:
+        network.load_state_dict(early_stopping.best)
         unconverged = 0 if stop else int(progress.active.sum())
     return progress.history, progress.n_epochs.numpy(), unconverged
 
@@ -424,18 +415,18 @@ class _Progress:
         See :func:`train`.
     active : BoolTensor of shape (k,)
         Members that still train.
-    early : _EarlyStopping or None
+    early : EarlyStopping or None
     """
 
-    def __init__(self, network, phases, first_epoch, n_iter_no_change):
+    def __init__(self, network, phases, first_epoch, early):
         self._network, self._phases = network, phases
         self._state = network.state_dict()  # the live tensors
         self.epoch, self.history = first_epoch, {}
         self.active = torch.ones(network.members, dtype=torch.bool, device="cpu")
         self.n_epochs = torch.zeros(network.members, dtype=torch.long, device="cpu")
-        self.early = None
-        if n_iter_no_change is not None:
-            self.early = _EarlyStopping(network, n_iter_no_change)
+        self.early = early
+        if early is not None:
+            early.begin(network)
 
     def end_epoch(self, losses):
         """Count an epoch; the tensors that would be kept if it were the last."""
@@ -560,16 +551,6 @@ def chunk_rows(network, itemsize=4):
 
 
 @torch.no_grad()
-def _evaluate(network, loss, X, rows):
-    """Mean loss ``(k,)`` over each member's rows, without noise."""
-    network.eval()
-    total = torch.zeros(len(rows), dtype=torch.float32, device=X.device)
-    for x in _gather(X, rows, chunk_rows(network)):
-        total.add_(loss(x)["loss"], alpha=x.shape[1])
-    return total / rows.shape[1]
-
-
-@torch.no_grad()
 def mean_over_rows(network, function, X):
     """Mean over all rows of ``function``: ``(k, n, ...)`` rows to ``(k, ...)``."""
     network.eval()
@@ -596,14 +577,27 @@ def diverged_message(member, name, value, epoch):
     )
 
 
-class _EarlyStopping:
-    """Each member's best validation loss, and the tensors that reached it."""
+class EarlyStopping:
+    """Each member's best loss over rows that are held out, and the tensors then.
 
-    def __init__(self, network, patience):
-        self._state = network.state_dict()
+    Parameters
+    ----------
+    rows : Tensor of shape (k, n_held_out)
+        Each member's own.
+    loss : callable
+        As the loss of a phase; only ``"loss"`` is used.
+    n_iter_no_change : int
+        Epochs without a better loss after which a member stops.
+    """
+
+    def __init__(self, rows, loss, n_iter_no_change):
+        self._rows, self._loss_of, self._patience = rows, loss, n_iter_no_change
+
+    def begin(self, network):
+        """Watch a network whose tensors are where they will be trained."""
+        self._network, self._state = network, network.state_dict()
         # Clones: the best weights must not follow the live ones.
         self.best = {name: value.clone() for name, value in self._state.items()}
-        self._patience = patience
         self._loss = torch.full((network.members,), torch.inf, device="cpu")
         self._waited = torch.zeros(network.members, dtype=torch.long, device="cpu")
 
@@ -617,6 +611,15 @@ class _EarlyStopping:
         self._loss, self._waited = state["loss"], state["waited"]
         for name, value in unprefixed(state, "best").items():
             self.best[name].copy_(value)
+
+    @torch.no_grad()
+    def validate(self, X):
+        """Mean loss ``(k,)`` over each member's rows, without noise."""
+        self._network.eval()
+        total = torch.zeros(len(self._rows), dtype=torch.float32, device=X.device)
+        for x in _gather(X, self._rows, chunk_rows(self._network)):
+            total.add_(self._loss_of(x)["loss"], alpha=x.shape[1])
+        return total / self._rows.shape[1]
 
     def update(self, loss):
         """Record a validation loss ``(k,)``; return which members go on."""

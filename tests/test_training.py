@@ -13,6 +13,7 @@ from skdeepad._random import make_generators, member_seeds
 from skdeepad._training import (
     AdaGrad,
     Adam,
+    EarlyStopping,
     FlatParameters,
     GradientPhase,
     limit_threads,
@@ -164,9 +165,7 @@ def test_early_stopping_restores_each_members_best_weights():
         rows=rows,
         phases=[Walk()],
         max_epochs=20,
-        validation_rows=rows + 1,
-        validation_loss=network.loss,
-        n_iter_no_change=3,
+        early_stopping=EarlyStopping(rows + 1, network.loss, 3),
     )
     # Member 1 passes 4 in epoch 4 and waits three more; the others never improve
     # after epoch 1.
@@ -206,9 +205,7 @@ def test_early_stopping_of_a_warm_start_begins_with_the_weights_it_found():
         phases=[Walk()],
         max_epochs=2,
         first_epoch=5,
-        validation_rows=rows + 1,
-        validation_loss=network.loss,
-        n_iter_no_change=3,
+        early_stopping=EarlyStopping(rows + 1, network.loss, 3),
     )
     assert network.point.flatten().tolist() == [4.0, 4.0]
     assert n_epochs.tolist() == [2]
