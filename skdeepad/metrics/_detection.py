@@ -201,6 +201,6 @@ def _check(y_true, y_score, what):
     if scores.shape != labels.shape:
         raise ValueError(
             f"{what} got {len(labels)} labels and scores of shape {scores.shape}: "
-            "pass one score a row, as decision_function gives them."
+            "pass one score per row, as decision_function gives them."
         )
     return labels == -1, -scores

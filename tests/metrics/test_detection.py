@@ -122,7 +122,7 @@ def test_order_and_type_of_rows_do_not_matter(metric):
         ([1, 1, -1], [1, 2, np.nan], "NaN or infinity"),
         ([1, 1, -1], [1, -np.inf, 3], "NaN or infinity"),
         ([1, 1, -1], [1, 2], r"got 3 labels and scores of shape \(2,\)"),
-        ([1, 1, -1], [[1], [2], [3]], r"shape \(3, 1\): pass one score a row"),
+        ([1, 1, -1], [[1], [2], [3]], r"one number per row, .* got \(3, 1\)"),
     ],
 )
 def test_bad_labels_and_scores(metric, y, scores, message):

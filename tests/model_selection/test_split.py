@@ -462,3 +462,14 @@ def test_a_group_fold_without_a_class_is_said():
 def test_bad_parameters(cls, params, message):
     with pytest.raises(ValueError, match=message):
         cls(**params)
+
+
+def test_groups_come_as_a_column_too(mixed):
+    X, y, groups = mixed
+    cv = OneClassGroupKFold(4)
+    folds = zip(cv.split(X, y, groups), cv.split(X, y, groups[:, None]), strict=True)
+    for one, other in folds:
+        for rows, same in zip(one, other, strict=True):
+            np.testing.assert_array_equal(rows, same)
+    with pytest.raises(ValueError, match="1d array"):
+        next(cv.split(X, y, np.c_[groups, groups]))

@@ -198,6 +198,15 @@ def test_scores_must_be_finite(strategy, bad):
         strategy.find_offset(np.r_[SCORES, bad], np.r_[LABELS, 1])
 
 
+@every
+@pytest.mark.parametrize("scores", [SCORES[:, None], 1.0])
+def test_scores_must_be_a_vector(strategy, scores):
+    if isinstance(strategy, Fixed):
+        pytest.skip("looks at no score")
+    with pytest.raises(ValueError, match="one number per row"):
+        strategy.find_offset(scores, LABELS)
+
+
 @pytest.mark.parametrize("strategy", [MaxTrain(), Quantile()])
 def test_no_normal_row(strategy):
     with pytest.raises(ValueError, match="No row is labelled"):
