@@ -25,6 +25,7 @@ from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdeepad._base import BaseDetector, _all_or_nothing
+from skdeepad._callbacks import EpochReports
 from skdeepad._checkpoint import Checkpoint
 from skdeepad._random import member_seeds
 from skdeepad.thresholds._make import make_threshold
@@ -207,7 +208,7 @@ class BaseDeepDetector(
         run = self._start(X, continued, seeds)
         if checkpoint is not None:
             checkpoint.seeds = run.seeds
-        with _EpochReports(self, task, run) as reports:
+        with EpochReports(self, task, run) as reports:
             history, n_epochs, unconverged = self._train(
                 run, reports=reports, checkpoint=checkpoint
             )
@@ -273,7 +274,8 @@ class BaseDeepDetector(
         """
         from skdeepad._processes import check_group, same_for_all
         from skdeepad._rows import chunks, place
-        from skdeepad._training import allow_tf32, build, split_validation
+        from skdeepad._settings import allow_tf32
+        from skdeepad._training import build, split_validation
 
         device = self._torch_device()
         if self.precision == "tf32" and device.type != "cuda":
@@ -318,9 +320,9 @@ class BaseDeepDetector(
     def _train(self, run, **options):
         """Train the networks of a :class:`Run`; see ``skdeepad._training.train``."""
         from skdeepad._nn import set_dtype
+        from skdeepad._settings import allow_tf32
         from skdeepad._training import (
             EarlyStopping,
-            allow_tf32,
             load_phases_state,
             phases_state,
             train,
@@ -425,7 +427,7 @@ class BaseDeepDetector(
         return self._load_state(new, torch.float32, device)
 
     def _adam(self, flat):
-        from skdeepad._training import Adam
+        from skdeepad._optimizers import Adam
 
         return Adam(flat, self.learning_rate, self.weight_decay)
 
@@ -525,7 +527,8 @@ class BaseDeepDetector(
         """
         import torch
 
-        from skdeepad._training import chunk_rows, limit_threads
+        from skdeepad._settings import limit_threads
+        from skdeepad._training import chunk_rows
 
         device = self._torch_device()
         fitted = self._as_fitted()
@@ -681,67 +684,6 @@ def _to_tensors(state):
 def _member_means(losses):
     """Mean over the members that still train, of each epoch's losses ``(k,)``."""
     return np.nanmean(np.array([loss.numpy() for loss in losses]), axis=1)
-
-
-class _EpochReports:
-    """Tells scikit-learn's callbacks, and the user, how training goes.
-
-    The fit is the root task and each epoch a subtask of it. Callbacks see all rows
-    and labels of the fit.
-    """
-
-    def __init__(self, estimator, task, run):
-        self._estimator, self._task, self._run = estimator, task, run
-        self._heard = bool(getattr(estimator, "_skl_callbacks", None))
-
-    def __enter__(self):
-        self._fit = self._estimator._init_callback_context(
-            max_subtasks=self._estimator.max_epochs
-        )
-        self._begin(self._fit)
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if kind is None:
-            self._end(self._fit)
-
-    def epoch_begin(self):
-        """Report that an epoch begins."""
-        if not self._heard:
-            return
-        self._epoch = self._fit.subcontext(task_name="epoch")
-        self._begin(self._epoch)
-
-    def epoch_end(self, epoch, history, state):
-        """Report an epoch; True asks training to stop."""
-        if self._estimator.verbose:
-            means = {name: v[-1].nanmean() for name, v in history.items()}
-            parts = ", ".join(f"{name}={mean:.6g}" for name, mean in means.items())
-            print(f"[{type(self._estimator).__name__}] epoch {epoch + 1}: {parts}")
-        if not self._heard:
-            return False
-        self.last = epoch + 1 - self._run.first_epoch, history, state
-        return self._end(self._epoch)
-
-    def _begin(self, task):
-        task.call_on_fit_task_begin(
-            estimator=self._estimator, X=self._task.X, y=self._task.y
-        )
-
-    def _end(self, task):
-        return task.call_on_fit_task_end(
-            estimator=self._estimator,
-            X=self._task.X,
-            y=self._task.y,
-            reconstruction_attributes=self._fitted_attributes,
-        )
-
-    def _fitted_attributes(self):
-        """What a copy needs to work as if training had ended here."""
-        fitted = copy.copy(self._estimator)
-        self._run.finish(fitted, *self.last)
-        self._task.set_threshold(fitted)
-        return fitted.__dict__
 
 
 def layer_sizes(name, sizes):

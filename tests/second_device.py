@@ -5,7 +5,7 @@ those that are on the CPU: as on a GPU, but for one. Values are real, so that a 
 as it is, to the end, and may be compared with one on the CPU.
 """
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import ClassVar
 from unittest.mock import patch
 
@@ -129,6 +129,10 @@ class Event:
         pass
 
 
+def _no_grad(mode=True):
+    return torch.no_grad() if mode else nullcontext()
+
+
 @contextmanager
 def second_device():
     """Let detectors use it, unless they have ``device="cpu"``."""
@@ -145,7 +149,7 @@ def second_device():
         (skdeepad._training, "make_generators", on_the_cpu),
         (torch, "tensor", _made_here(torch.tensor)),
         (torch, "as_tensor", _made_here(torch.as_tensor)),
-        (torch, "inference_mode", torch.no_grad),  # it evades the mode too
+        (torch, "inference_mode", _no_grad),  # it evades the mode too
         (torch.cuda, "Event", Event),
         (torch.cuda, "current_stream", lambda device: device),
     ]

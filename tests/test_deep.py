@@ -20,13 +20,7 @@ from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
 from skdeepad._deep import BaseDeepDetector
 from skdeepad._nn import Center
 from skdeepad._reconstruction import BaseAutoencoderDetector
-from skdeepad._training import (
-    allow_tf32,
-    build,
-    prepare,
-    random_layers,
-    seed_layers,
-)
+from skdeepad._training import build, prepare, random_layers, seed_layers
 from skdeepad.thresholds import Conformal
 from tests.conftest import every_deep, make
 
@@ -541,23 +535,6 @@ def test_tf32_is_for_gpus(problem):
         make(AutoencoderDetector, precision="tf32", device="cpu").fit(X)
 
 
-@pytest.mark.parametrize("allowed", [False, True])
-def test_tf32_is_set_in_training_and_undone(allowed):
-    def settings():
-        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-
-    before = settings()
-    with (
-        pytest.raises(KeyboardInterrupt),
-        allow_tf32(torch.device("cuda"), allowed),
-    ):
-        assert settings() == ("high" if allowed else "highest", allowed)
-        raise KeyboardInterrupt
-    assert settings() == before
-    with allow_tf32(torch.device("cpu"), True):
-        assert settings() == before
-
-
 def test_tf32_is_asked_for_by_the_parameter(problem, monkeypatch):
     X, _ = problem
     asked = []
@@ -566,21 +543,10 @@ def test_tf32_is_asked_for_by_the_parameter(problem, monkeypatch):
         asked.append(allowed)
         return nullcontext()
 
-    monkeypatch.setattr("skdeepad._training.allow_tf32", spy)
+    monkeypatch.setattr("skdeepad._settings.allow_tf32", spy)
     for precision in ("float32", "tf32"):
         detector = make(AutoencoderDetector)
         run = detector._start(X)
         detector.set_params(precision=precision)._train(run)
     # What comes before training too.
     assert asked == [False, False, False, True]
-
-
-def test_tf32_of_fits_that_overlap_is_undone_by_the_last():
-    before = torch.get_float32_matmul_precision()
-    first, second = (allow_tf32(torch.device("cuda"), True) for _ in range(2))
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert torch.get_float32_matmul_precision() == "high"
-    second.__exit__(None, None, None)
-    assert torch.get_float32_matmul_precision() == before

@@ -207,7 +207,7 @@ class DASVDD(BaseAutoencoderDetector):
         return slice(self._first(n_rows).stop, None)
 
     def _adagrad(self, flat):
-        from skdeepad._training import AdaGrad
+        from skdeepad._optimizers import AdaGrad
 
         return AdaGrad(flat, self.center_learning_rate, self.center_decay)
 

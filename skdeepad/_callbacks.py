@@ -1,0 +1,64 @@
+"""What scikit-learn's callbacks, and the user, are told of training."""
+
+import copy
+
+
+class EpochReports:
+    """Tells scikit-learn's callbacks, and the user, how training goes.
+
+    The fit is the root task and each epoch a subtask of it. Callbacks see all rows
+    and labels of the fit.
+    """
+
+    def __init__(self, estimator, task, run):
+        self._estimator, self._task, self._run = estimator, task, run
+        self._heard = bool(getattr(estimator, "_skl_callbacks", None))
+
+    def __enter__(self):
+        self._fit = self._estimator._init_callback_context(
+            max_subtasks=self._estimator.max_epochs
+        )
+        self._begin(self._fit)
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if kind is None:
+            self._end(self._fit)
+
+    def epoch_begin(self):
+        """Report that an epoch begins."""
+        if not self._heard:
+            return
+        self._epoch = self._fit.subcontext(task_name="epoch")
+        self._begin(self._epoch)
+
+    def epoch_end(self, epoch, history, state):
+        """Report an epoch; True asks training to stop."""
+        if self._estimator.verbose:
+            means = {name: v[-1].nanmean() for name, v in history.items()}
+            parts = ", ".join(f"{name}={mean:.6g}" for name, mean in means.items())
+            print(f"[{type(self._estimator).__name__}] epoch {epoch + 1}: {parts}")
+        if not self._heard:
+            return False
+        self.last = epoch + 1 - self._run.first_epoch, history, state
+        return self._end(self._epoch)
+
+    def _begin(self, task):
+        task.call_on_fit_task_begin(
+            estimator=self._estimator, X=self._task.X, y=self._task.y
+        )
+
+    def _end(self, task):
+        return task.call_on_fit_task_end(
+            estimator=self._estimator,
+            X=self._task.X,
+            y=self._task.y,
+            reconstruction_attributes=self._fitted_attributes,
+        )
+
+    def _fitted_attributes(self):
+        """What a copy needs to work as if training had ended here."""
+        fitted = copy.copy(self._estimator)
+        self._run.finish(fitted, *self.last)
+        self._task.set_threshold(fitted)
+        return fitted.__dict__
