@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.engine import add_arguments, run_missing
-from benchmarks.results_file import LOCAL, ResultsFile, versions
+from benchmarks.results_file import LOCAL, ResultsFile, params_id, versions
 from benchmarks.tabular import ADBENCH, split
 from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
 
@@ -106,7 +106,7 @@ CHANGES = {
         {"loss_reduction": "mean", "score_reduction": "mean"},
     ],
 }
-KEY = ["data", "detector", "settings", "seed"]
+KEY = ["data", "detector", "settings", "params_id", "seed"]
 COLUMNS = [*KEY, "auroc", "fit_seconds", "n_jobs", *versions()]
 
 
@@ -176,8 +176,9 @@ def main(arguments=None):
     }
     units = [
         {"data": data, "detector": name, "settings": words, "seed": seed}
+        | {"params_id": params_id(DETECTORS[name](**settings))}
         for data in args.data
-        for name, words in by_name
+        for (name, words), settings in by_name.items()
         for seed in args.seeds
     ]
     rows = run_missing(

@@ -96,7 +96,9 @@ class ResultsFile:
                 f"{self.path} has other columns than this version writes. Move it "
                 "away, or give another file."
             )
-        return list(csv.DictReader(_whole_rows(content).decode().splitlines()))
+        return list(
+            csv.DictReader(io.StringIO(_whole_rows(content).decode(), newline=""))
+        )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ before they are compared. Nothing is tuned on the test rows.
 
 import argparse
 import importlib
+import importlib.util
 import sys
 import time
 from functools import partial
@@ -317,6 +318,8 @@ def parse(arguments):
     parser.add_argument("--no-plots", action="store_true")
     args = parser.parse_args(arguments)
     if args.with_pyod:
+        if importlib.util.find_spec("pyod") is None:
+            parser.error("--with-pyod needs PyOD 3: pip install pyod")
         args.methods += OPTIONAL
     return args
 

@@ -416,8 +416,10 @@ class BaseDeepDetector(
             for name in self._fixed_by_first_fit
             if not np.array_equal(getattr(self, name), self._fitted_params[name])
         ]
+        if (self.latent_dim is None) != (self._fitted_params["latent_dim"] is None):
+            changed.append("latent_dim")
         if shapes != {name: value.shape for name, value in self._state.items()}:
-            changed.append("the networks' shape")
+            changed.append("the networks' layers or their shapes")
         if changed:
             raise ValueError(
                 "warm_start=True and partial_fit continue the fitted networks, but "

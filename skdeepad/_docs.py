@@ -47,7 +47,7 @@ n_estimators : int, default={n_estimators}
 warm_start : bool, default=False
     Continue from the fitted networks for ``max_epochs`` more epochs at the
     next ``fit``, in the scale first learned, with a new optimizer. The
-    architecture and ``n_estimators`` must be those of the first fit.
+    layers, their activations and ``n_estimators`` must be those of the first fit.
 checkpoint_dir : str or path-like, default=None
     Folder for the state of a long ``fit``, written after an epoch, ten
     seconds apart at least. A fit that was interrupted goes on from there

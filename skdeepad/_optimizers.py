@@ -72,7 +72,7 @@ class Adam:
     """
 
     def __init__(self, flat, lr, weight_decay):
-        self._mean, self._square = torch.zeros(2, len(flat.values)).to(flat.values)
+        self._mean, self._square = flat.values.new_zeros(2, len(flat.values))
         self._steps = torch.zeros((), dtype=torch.float32, device=flat.values.device)
         self._n_steps = 0
         self._calls = []
@@ -114,7 +114,9 @@ class Adam:
 def _runs(members, *values):
     """Runs of members with equal values: pairs of these and a slice."""
     # In float32, as the values that come as a tensor.
-    values = [torch.as_tensor(value, dtype=torch.float32) for value in values]
+    values = [
+        torch.as_tensor(value, dtype=torch.float32, device="cpu") for value in values
+    ]
     each = [value.expand(members).tolist() for value in values]
     start = 0
     for value, run in groupby(zip(*each, strict=True)):

@@ -40,7 +40,7 @@ def place(X, scale, device):
         return Streamed(X, scale, device)
     x = torch.empty(X.shape, dtype=torch.float32, device=device)
     for chunk in chunks(X):
-        x[chunk] = torch.as_tensor(scale(X[chunk])).to(x)
+        x[chunk] = torch.as_tensor(scale(X[chunk]), device="cpu").to(x)
     return x
 
 
@@ -69,8 +69,8 @@ class Streamed:
     def split(self, n_rows):
         """Yield all rows, so many at once, float32 on the device."""
         for chunk in gen_batches(len(self), n_rows):
-            x = torch.as_tensor(self._scale(self._X[chunk]), dtype=torch.float32)
-            yield x.to(self.device)
+            x = torch.as_tensor(self._scale(self._X[chunk]), device="cpu")
+            yield x.to(self.device, torch.float32)
 
     def gather(self, rows, out):
         """Copy rows to a float32 tensor on the device."""

@@ -137,7 +137,7 @@ def _permutations(seeds, n, *purpose):
     permutations = torch.empty(len(distinct), n, dtype=torch.int32, device="cpu")
     generators = make_generators(distinct, "cpu", *purpose)
     for permutation, generator in zip(permutations, generators, strict=True):
-        torch.randperm(n, generator=generator, out=permutation)
+        torch.randperm(n, generator=generator, out=permutation, device="cpu")
     if distinct == seeds:
         return permutations
     return permutations[[distinct.index(seed) for seed in seeds]]
@@ -323,7 +323,8 @@ def load_phases_state(phases, state):
     """Take over the optimizers' state."""
     for i, phase in enumerate(phases):
         own = unprefixed(state, str(i))
-        if own:  # none of a phase that was not there before
+        # None of a phase that had, or has, nothing to go on from.
+        if own and hasattr(phase, "load_state_dict"):
             phase.load_state_dict(own)
 
 

@@ -171,7 +171,7 @@ def test_y_that_is_no_label_vector_is_ignored(cls, problem):
     [
         lambda y: (y == -1).astype(int)[:, None],
         lambda y: (y == 1).astype(object),
-        lambda y: np.where(y == 1, 1.0, np.nan),
+        lambda y: np.where(y == 1, 1.0, 0.0),
     ],
 )
 def test_labels_of_0_and_1_are_warned_of_however_they_are_written(
@@ -195,7 +195,18 @@ def test_rows_without_a_label_among_labels_are_refused(cls, missing, found, prob
     before = dict(vars(detector))
     with pytest.raises(ValueError, match=f"holds {found} beside .* Leave rows"):
         detector.fit(X, y)
+    with pytest.raises(ValueError, match=f"holds {found} beside .* Leave rows"):
+        # Anomalies alone are labelled.
+        detector.fit(X, np.where(y == -1, -1, missing))
     assert vars(detector) == before
+
+
+@every
+def test_all_missing_labels_are_none(cls, problem):
+    X, _ = problem
+    expected = make(cls).fit(X).score_samples(X)
+    scores = make(cls).fit(X, np.full(len(X), np.nan)).score_samples(X)
+    np.testing.assert_array_equal(scores, expected)
 
 
 @every

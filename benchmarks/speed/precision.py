@@ -4,7 +4,7 @@ Protocol: DASVDD with gamma 0.75 as in ``benchmarks.images`` (784-1024-256-1024-
 batches of 200), the digit 8 of MNIST. The rate is that of the epochs between two fits,
 of 1 and of 9, so that set-up and scoring do not count. AUROC is that of the whole test
 set after ``--epochs`` epochs (50), with the random states 0 to 9. Scores are float64 in
-both. The standard error of the mean difference is that of the differences, seed by seed.
+both. The standard error of the mean difference is that of the differences by seed.
 """
 
 from functools import partial

@@ -58,15 +58,16 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
     def _check_input(self, X, y):
         if len(X) < 2:
             raise ValueError("PCADetector needs 2 rows or more, got n_samples = 1.")
-
-    def _fit(self, X, task):
-        n_features, X = X.shape[1], X.astype(np.float64)
-        pca = PCA(n_components=self.n_components, random_state=self.random_state)
+        n_features = X.shape[1]
         if isinstance(self.n_components, Integral) and self.n_components >= n_features:
             raise ValueError(
                 f"n_components={self.n_components} of {n_features} feature(s) gives "
                 "every row back, so that nothing is an error. Lower n_components."
             )
+
+    def _fit(self, X, task):
+        n_features, X = X.shape[1], X.astype(np.float64)
+        pca = PCA(n_components=self.n_components, random_state=self.random_state)
         if pca.fit(X).n_components_ == n_features:
             pca.set_params(n_components=n_features - 1).fit(X)
         self.pca_ = pca

@@ -1,5 +1,7 @@
 """A criterion for detectors where no anomaly is labelled."""
 
+import warnings
+
 import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import (
@@ -112,7 +114,10 @@ def disturbed_rows(X, random_state=None):
         raise ValueError("X holds infinity: remove such rows, or set them to NaN.")
     n_few = max(1, round(0.1 * values.shape[1]))
     few = rng.random_sample(values.shape).argsort(axis=1) < n_few
-    noise = 3 * np.nanstd(values, axis=0) * rng.standard_normal(values.shape)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a feature that is all NaN
+        spread = np.nanstd(values, axis=0)
+    noise = 3 * spread * rng.standard_normal(values.shape)
     rows = np.where(few, values + noise, values)
     # A data frame's names go on, or the detector would miss them.
     return type(X)(rows, columns=X.columns) if hasattr(X, "columns") else rows

@@ -124,14 +124,16 @@ class ParetoTail(Strategy):
         start = errors[-n_tail - 1]
         # Excesses of zero, where scores tie, have a density without bound.
         excess = errors[errors > start] - start
-        if not len(excess) or excess[0] == excess[-1]:
+        if not len(excess):
             return -errors[-1]
         n_tail = len(excess)
         self._check_size(n_tail, len(errors))
+        if excess[0] == excess[-1]:
+            return -errors[-1]
         # Scaled to a mean of one, where the search for the parameters starts.
         scale = excess.mean()
         shape, _, spread = genpareto.fit(excess / scale, floc=0)
-        # Above 1 where n_tail, which is rounded down, is a smaller share than alpha.
+        # Above 1 where the tail is a smaller share than alpha.
         beyond = min(1.0, self.alpha * len(errors) / n_tail)
         return -(start + scale * genpareto.isf(beyond, shape, scale=spread))
 

@@ -111,7 +111,9 @@ class ThresholdedDetector(BaseDetector):
         y = self._labels(X, y, strategy)
         if self.cv is not None:
             return _CrossValidated.keep_all(X, y, strategy)
-        random_state = getattr(self.estimator, "random_state", None)
+        # Of a pipeline, its last step's.
+        detector = getattr(self.estimator, "_final_estimator", self.estimator)
+        random_state = getattr(detector, "random_state", None)
         return FitTask.divide(X, y, strategy, random_state)
 
     def _fit(self, X, task):

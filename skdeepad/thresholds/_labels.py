@@ -14,26 +14,29 @@ def to_labels(y):
 
 
 def refuse_near_labels(y):
-    """Raise ValueError where some rows lack a label; warn of labels of 0 and 1.
+    """Raise ValueError where some rows lack a label; warn of 0 and 1.
 
     ``y`` holds other values than +1 and -1. All else is no label vector.
     """
     y = _to_numbers(y)
     if y is None:
         return
-    known = set(y[~np.isnan(y)].tolist())
-    if known <= {0, 1}:
+    lacks = np.isnan(y)
+    known = set(y[~lacks].tolist())
+    if known and (
+        (lacks.any() and known <= {-1, 1}) or (-1 in known and known <= {-1, 0, 1})
+    ):
+        missing = "0" if 0 in known else "NaN"
+        raise ValueError(
+            f"y holds {missing} beside labels of +1 (normal) or -1 (anomaly). Leave "
+            "rows without a label out, or label them +1 to train on them."
+        )
+    if known and known <= {0, 1}:
         warnings.warn(
             "y holds 0 and 1 only and is ignored: labels are +1 for normal rows and "
             "-1 for anomalies. Use np.where(y == 1, -1, 1).",
             UserWarning,
             stacklevel=4,
-        )
-    elif -1 in known and known <= {-1, 0, 1}:
-        missing = "0" if 0 in known else "NaN"
-        raise ValueError(
-            f"y holds {missing} beside the labels +1 (normal) and -1 (anomaly). Leave "
-            "rows without a label out, or label them +1 to train on them."
         )
 
 
@@ -91,12 +94,7 @@ def check_both_classes(y, what):
 
 def check_scores(scores):
     """Scores as a float64 array; ValueError where one is not finite."""
-    scores = np.asarray(scores, dtype=np.float64)
-    if scores.ndim != 1:
-        raise ValueError(
-            f"Scores must be one number per row, of shape (n_samples,), got "
-            f"{scores.shape}."
-        )
+    scores = _to_vector(scores)
     if not np.isfinite(scores).all():
         raise ValueError(
             "Scores hold NaN or infinity, and must be finite. Look for extreme values "
@@ -107,7 +105,7 @@ def check_scores(scores):
 
 def normal_scores(scores, y):
     """Finite scores of the rows not labelled as anomalies."""
-    scores = check_scores(scores)
+    scores = _to_vector(scores)
     if y is not None:
         labels = check_labels(y, "a threshold")
         if len(labels) != len(scores):
@@ -115,4 +113,14 @@ def normal_scores(scores, y):
         scores = scores[labels == 1]
     if not len(scores):
         raise ValueError("No row is labelled +1 (normal): no threshold can be set.")
+    return check_scores(scores)
+
+
+def _to_vector(scores):
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim != 1:
+        raise ValueError(
+            f"Scores must be one number per row, of shape (n_samples,), got "
+            f"{scores.shape}."
+        )
     return scores

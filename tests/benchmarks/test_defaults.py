@@ -1,17 +1,20 @@
 """The benchmark of the defaults in small."""
 
+from functools import partial
+
 import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks import defaults
-from benchmarks.results_file import versions
+from benchmarks.results_file import params_id, versions
 from benchmarks.tabular import split
-from skdeepad import DASVDD, AutoencoderDetector
+from skdeepad import DASVDD
 from skdeepad.datasets import load_wine
 
 UNIT = {"data": "45_wine", "detector": "DASVDD", "settings": "kappa=0.5", "seed": 1}
+UNIT["params_id"] = params_id(DASVDD(kappa=0.5))
 
 
 @pytest.fixture
@@ -52,10 +55,19 @@ def test_a_row_is_the_fit_of_its_setting(wine):
 
 
 def test_the_defaults_are_among_the_settings():
-    settings = [
-        s for name, s in defaults.all_settings() if name == "AutoencoderDetector"
-    ]
-    default = AutoencoderDetector().get_params()
-    assert any(all(default[k] == s[k] for k in s) for s in settings)
-    words = [defaults.describe(s) for s in settings]
-    assert len(set(words)) == len(words)
+    for name, detector in defaults.DETECTORS.items():
+        settings = [s for own, s in defaults.all_settings() if own == name]
+        default = detector().get_params()
+        assert any(all(default[k] == s[k] for k in s) for s in settings)
+        words = [defaults.describe(s) for s in settings]
+        assert len(set(words)) == len(words)
+
+
+def test_rows_of_other_defaults_are_not_used(wine, tmp_path, monkeypatch):
+    arguments = ["--seeds", "1", "--detectors", "DASVDD"]
+    arguments += ["--results", str(tmp_path / "defaults.csv")]
+    defaults.main(arguments)
+    other = partial(DASVDD, activation="tanh")
+    monkeypatch.setitem(defaults.DETECTORS, "DASVDD", other)
+    defaults.main(arguments)
+    assert len(pd.read_csv(tmp_path / "defaults.csv")) == 4

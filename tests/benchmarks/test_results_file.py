@@ -15,15 +15,16 @@ from benchmarks.results_file import ResultsFile, versions
 ROOT = Path(__file__).parents[2]
 
 
-def test_rows_are_found_again(tmp_path):
+@pytest.mark.parametrize("name", ["a, b", "a\x0bb", "a\u2028b\x85", '"a"'])
+def test_rows_are_found_again(name, tmp_path):
     path = tmp_path / "new" / "results.csv"
     file = ResultsFile(path, ["set", "seed", "auroc"], ["set", "seed"])
-    file.append({"set": "a, b", "seed": 0, "auroc": 0.5, "more": 1})
-    assert file.has({"set": "a, b", "seed": 0})
+    file.append({"set": name, "seed": 0, "auroc": 0.5, "more": 1})
+    assert file.has({"set": name, "seed": 0})
     again = ResultsFile(path, ["set", "seed", "auroc"], ["set", "seed"])
-    assert again.rows == [{"set": "a, b", "seed": "0", "auroc": "0.5"}]
-    assert again.has({"set": "a, b", "seed": 0})
-    assert not again.has({"set": "a, b", "seed": 1})
+    assert again.rows == [{"set": name, "seed": "0", "auroc": "0.5"}]
+    assert again.has({"set": name, "seed": 0})
+    assert not again.has({"set": name, "seed": 1})
 
 
 def test_a_torn_last_row_is_dropped(tmp_path):

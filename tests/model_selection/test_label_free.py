@@ -142,6 +142,8 @@ def test_missing_values_stay_and_change_little(n_missing):
     assert (disturbed != rows)[~np.isnan(rows)].sum() > 400
     whole = label_free_scorer(forest, X[500:])
     assert label_free_scorer(forest, rows) == pytest.approx(whole, abs=0.05)
+    rows[:, 0] = np.nan
+    assert 0.5 < label_free_scorer(forest, rows) < 1
 
 
 def test_infinity_and_other_numbers_of_labels_are_refused(ball):

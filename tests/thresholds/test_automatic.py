@@ -146,8 +146,9 @@ def test_pareto_tail_that_starts_among_equal_scores_is_fitted_above_them(share):
     assert cut == pytest.approx(-np.log(0.001 / (1 - share)), rel=0.15)
 
 
-def test_pareto_tail_of_few_different_scores_is_refused():
-    errors = np.r_[np.zeros(195), np.arange(5.0)]
+@pytest.mark.parametrize("largest", [np.arange(1.0, 5.0), np.full(4, 9.0)])
+def test_pareto_tail_of_few_different_scores_is_refused(largest):
+    errors = np.r_[np.zeros(196), largest]
     with pytest.raises(ValueError, match=r"4 row.*above its start.*fewer equal"):
         ParetoTail().find_offset(-errors)
 

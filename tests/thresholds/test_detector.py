@@ -690,11 +690,15 @@ def test_cv_without_folds_is_refused(problem):
         detector.set_params(cv=folds).fit(X)
 
 
-def test_held_out_rows_are_drawn_by_the_detectors_own_random_state(problem):
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_held_out_rows_are_drawn_by_the_detectors_own_random_state(
+    in_pipeline, problem
+):
     X, _ = problem
-    detector = ThresholdedDetector(
-        IsolationForest(n_estimators=5, random_state=0), threshold=Conformal(0.1)
-    )
+    forest = IsolationForest(n_estimators=5, random_state=0)
+    if in_pipeline:
+        forest = make_pipeline(StandardScaler(), forest)
+    detector = ThresholdedDetector(forest, threshold=Conformal(0.1))
     assert detector.fit(X).offset_ == detector.fit(X).offset_
     other = clone(detector).set_params(threshold__random_state=1).fit(X)
     assert other.offset_ != detector.offset_
