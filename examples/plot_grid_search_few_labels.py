@@ -4,7 +4,8 @@ A grid search with twenty labelled anomalies
 
 Digits of straight strokes (1, 4, 7, 9) are normal, all others anomalies, of which only
 twenty are known. They are too few to learn from, and enough to choose by: one grid
-search compares two families of detectors, their parameters and the scaling.
+search compares two families of detectors, their parameters and the scaling. (Here the
+kernel method wins, as it may on a small table: that is what such a search is for.)
 """
 
 import matplotlib.pyplot as plt

@@ -91,7 +91,7 @@ for label, colour, text, side in (
     # Not counts: there are five times as many anomalies as normal digits.
     share = np.full(len(part), 1 / len(part))
     top.hist(part, bins, weights=share, color=colour, alpha=0.6)
-    top.set_title(text, color=colour, loc=side, size="medium", y=0.9)
+    top.set_title(text, color=colour, loc=side, size="medium")
 top.set(xscale="log", xlim=(left, right), ylabel="share of each class")
 top.yaxis.set_major_locator(plt.MultipleLocator(0.05))
 top.yaxis.set_major_formatter("{x:.0%}")
@@ -107,15 +107,17 @@ for place, name in enumerate(names):
     for rate, colour in ((alarms[name], NORMAL), (found[name], ANOMALY)):
         text = f"{rate:.1%}" if colour == NORMAL else f"{rate:.0%}"
         rate_axes.plot(rate, place, "o", color=colour)
-        rate_axes.text(rate + 0.03, place, text, va="center", color=colour)
+        # One above the other, where the dots are near each other.
+        height = place + (0.28 if colour == NORMAL else 0)
+        rate_axes.text(rate + 0.03, height, text, va="center", color=colour)
 cut_axes.set_yticks(range(len(names)), names)
 cut_axes.set(ylim=(-0.6, len(names)), xlabel="anomaly score (log scale)")
 cut_axes.set_xticks([0.005, 0.01, 0.02, 0.05], ["0.005", "0.01", "0.02", "0.05"])
 cut_axes.minorticks_off()
 top.tick_params(labelbottom=False)
 
-rate_axes.text(0, len(names) - 0.4, "false alarms", color=NORMAL)
-rate_axes.text(1, len(names) - 0.4, "anomalies found", color=ANOMALY, ha="right")
+rate_axes.text(0, len(names) - 0.2, "false alarms", color=NORMAL)
+rate_axes.text(1, len(names) - 0.2, "anomalies found", color=ANOMALY, ha="right")
 rate_axes.set(xlim=(-0.03, 1.1), xlabel="flagged share of each class")
 rate_axes.xaxis.set_major_formatter("{x:.0%}")
 rate_axes.tick_params(labelleft=False)

@@ -1,6 +1,14 @@
 """Deep anomaly detectors that are scikit-learn estimators.
 
-Importing this package imports no torch: a detector does, when it is fitted.
+- ``AutoencoderDetector``: autoencoder, scored by its reconstruction error.
+- ``VAEDetector``: variational autoencoder, scored at the expected latent code.
+- ``DASVDD``: autoencoder with a trained centre of its codes.
+- ``KDEDetector``, ``PCADetector``: kernel density and principal components.
+- ``ThresholdedDetector``: thresholds, p-values and probabilities for any detector.
+
+``skdeepad.thresholds``, ``skdeepad.model_selection``, ``skdeepad.metrics`` and
+``skdeepad.datasets`` hold the rest. Importing this package imports no torch: a
+detector does, when it is fitted.
 """
 
 from importlib import import_module
@@ -27,7 +35,10 @@ def __getattr__(name):
         return import_module(f"skdeepad.{name}")
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_PUBLIC[name]), name)
+    try:
+        return getattr(import_module(_PUBLIC[name]), name)
+    except AttributeError as error:  # which an import statement would not show
+        raise ImportError(f"skdeepad.{name} can not be imported: {error}") from error
 
 
 def __dir__():

@@ -284,6 +284,9 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
+            Rows to choose by, best such as were not in ``fit``, whose scores are too
+            good. With a conformal threshold they must not have been: the false-alarm
+            rate would be several times alpha.
         y : array-like of shape (n_samples,), default=None
             Labels: +1 normal, -1 anomaly.
         threshold : str, float or object, default=None
@@ -308,7 +311,13 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     def _labels(self, X, y, strategy):
         """``y`` as labels, or None where it is not a label vector."""
         if getattr(strategy, "requires_labels", False):
-            check_both_classes(y, f"The threshold {strategy!r}")
+            check_both_classes(
+                y,
+                f"The threshold {strategy!r}",
+                "Add such rows, or use threshold='max_train', which needs none. In a "
+                "search whose training parts hold normal rows only (OneClassKFold), "
+                "leave the threshold at 'auto' and call fit_threshold on the winner.",
+            )
         if y is None:
             return None
         labels = to_labels(y)
@@ -404,7 +413,9 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows that are judged together (a row's label depends on the others), and
-            that were not in ``fit``.
+            that were not in ``fit``. With n held-out rows the smallest p-value is
+            ``1 / (n + 1)``: unless ``n + 1 >= m / (k * fdr)``, no k of m rows can be
+            flagged.
         fdr : float in (0, 1), default=0.1
             Expected share of false alarms among the flagged rows, by the
             procedure of Benjamini and Hochberg on ``p_values``.

@@ -272,6 +272,8 @@ class BaseDeepDetector(
 
         ``scaled`` is a scaler and its rows, of a detector that learnt the same scale.
         """
+        import torch
+
         from skdeepad._processes import check_group, same_for_all
         from skdeepad._rows import chunks, place
         from skdeepad._settings import allow_tf32
@@ -308,7 +310,7 @@ class BaseDeepDetector(
         if scaled is None:
             x = place(X, self._scale, device)
         # What it finds (gamma, a centre) is a part of the scores, which are precise.
-        with allow_tf32(device, False):
+        with allow_tf32(device, False), torch.no_grad():
             self._before_training(network, x, continued)
         rows = held_out = None
         if self.early_stopping:

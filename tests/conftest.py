@@ -7,6 +7,7 @@ import skdeepad
 import skdeepad._training
 from skdeepad._base import BaseDetector
 from skdeepad._deep import BaseDeepDetector
+from skdeepad._reconstruction import BaseAutoencoderDetector
 from tests.faults import Epochs
 
 # ThresholdedDetector needs another detector, and has tests of its own.
@@ -17,6 +18,9 @@ ALL = [
 ]
 DEEP = [cls for cls in ALL if issubclass(cls, BaseDeepDetector)]
 every_deep = pytest.mark.parametrize("cls", DEEP)
+every_decoder = pytest.mark.parametrize(
+    "cls", [cls for cls in DEEP if issubclass(cls, BaseAutoencoderDetector)]
+)
 
 
 # Everything a fit may keep or draw: random layers, statistics, several networks.

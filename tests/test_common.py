@@ -18,14 +18,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skdeepad.thresholds import Conformal, ROCOptimal
-from tests.conftest import ALL, DEEP, every_deep, make
+from tests.conftest import ALL, DEEP, every_decoder, every_deep, make
 
 every = pytest.mark.parametrize("cls", ALL)
 # These tests stop training before held-out rows stop improving.
 unconverged = pytest.mark.filterwarnings("ignore:.*still improved")
 
 
-@pytest.mark.filterwarnings("ignore:y holds 0 and 1 only")
+@pytest.mark.filterwarnings("ignore:y holds .* only and is ignored")
 @parametrize_with_checks([cls() for cls in ALL])
 def test_scikit_learn_contract(estimator, check):
     check(estimator)
@@ -214,8 +214,24 @@ def test_text_is_no_label_vector(cls, problem):
     X, y = problem
     expected = make(cls).fit(X).score_samples(X)
     for text in (y.astype(str), y.astype(str).astype(object)):
-        scores = make(cls).fit(X, text).score_samples(X)
+        with pytest.warns(UserWarning, match="holds '-1' and '1' only and is ignored"):
+            scores = make(cls).fit(X, text).score_samples(X)
         np.testing.assert_array_equal(scores, expected)
+
+
+@every
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("normal", "anomaly"), "'anomaly' and 'normal'"),
+        ((2, -2), "-2 and 2"),
+        ((True, False), "0 and 1"),
+    ],
+)
+def test_two_classes_of_other_names_are_warned_of(cls, names, found, problem):
+    X, y = problem
+    with pytest.warns(UserWarning, match=f"y holds {found} only and is ignored"):
+        make(cls).fit(X, np.where(y == 1, *names))
 
 
 @every
@@ -517,7 +533,7 @@ def test_set_params_counts_from_the_next_fit(cls, problem):
     assert detector.transform(X).shape == (len(X), 6)
 
 
-@every_deep
+@every_decoder
 def test_standardize_is_a_standard_scaler_before(cls, problem):
     X, _ = problem
     inside = make(cls).fit(X)
@@ -533,7 +549,7 @@ def test_standardize_is_a_standard_scaler_before(cls, problem):
     )
 
 
-@every_deep
+@every_decoder
 def test_anomalies_may_be_out_of_a_sigmoids_reach(cls):
     X = np.random.RandomState(0).uniform(size=(60, 6))
     y = np.r_[np.ones(50), -np.ones(10)]
@@ -545,7 +561,7 @@ def test_anomalies_may_be_out_of_a_sigmoids_reach(cls):
     assert (detector.predict(X[50:]) == -1).all()
 
 
-@every_deep
+@every_decoder
 def test_sigmoid_output_refuses_what_it_can_not_reach(cls, problem):
     X, _ = problem
     with pytest.raises(ValueError, match="standardize=False"):
@@ -554,7 +570,7 @@ def test_sigmoid_output_refuses_what_it_can_not_reach(cls, problem):
         make(cls, output_activation="sigmoid", standardize=False).fit(X)
 
 
-@every_deep
+@every_decoder
 def test_convolutional_networks(cls):
     rng = np.random.default_rng(0)
     X = rng.random((40, 2 * 7 * 5))
@@ -573,7 +589,7 @@ def test_convolutional_networks(cls):
         make(cls, image_shape=(2, 7, 5), decoder_layer_sizes=(), **conv).fit(X)
 
 
-@every_deep
+@every_decoder
 def test_feature_errors_point_at_the_broken_feature(cls, problem):
     X, _ = problem
     detector = make(cls, n_estimators=2).fit(X)

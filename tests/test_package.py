@@ -19,6 +19,15 @@ def test_public_names_are_there():
         skdeepad.Nothing  # noqa: B018
 
 
+def test_the_cause_of_a_failed_import_is_shown(monkeypatch):
+    def broken(name):
+        raise AttributeError("module 'numpy' has no attribute 'thing'")
+
+    monkeypatch.setattr(skdeepad, "import_module", broken)
+    with pytest.raises(ImportError, match=r"DASVDD can not be imported: .*'thing'"):
+        from skdeepad import DASVDD  # noqa: F401
+
+
 @pytest.mark.parametrize("path", ["README.md", "docs/label_free.md"])
 def test_code_in_the_docs_runs(path, capsys):
     text = (ROOT / path).read_text()

@@ -2,8 +2,10 @@
 
 from skdeepad._nn._autoencoder import Autoencoder
 from skdeepad._nn._layers import (
+    Activation,
     Center,
     GaussianNoise,
+    Linear,
     empty,
     refresh,
     set_dtype,
@@ -12,9 +14,11 @@ from skdeepad._nn._layers import (
 )
 
 __all__ = [
+    "Activation",
     "Autoencoder",
     "Center",
     "GaussianNoise",
+    "Linear",
     "empty",
     "refresh",
     "set_dtype",

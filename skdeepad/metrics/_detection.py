@@ -196,7 +196,12 @@ def partial_roc_auc(y_true, y_score, max_fpr=0.1):
 
 def _check(y_true, y_score, what):
     """Which rows are anomalies, and the anomaly score of each."""
-    labels = check_both_classes(y_true, what)
+    labels = check_both_classes(
+        y_true,
+        what,
+        "Add such rows, or use scoring=label_free_scorer, which needs none; where "
+        "training rows are normal only, set return_train_score=False.",
+    )
     scores = check_scores(y_score)
     if scores.shape != labels.shape:
         raise ValueError(

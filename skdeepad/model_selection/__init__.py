@@ -2,7 +2,9 @@
 
 Splitters for ``cv=`` and scorers for ``scoring=`` of scikit-learn's own tools
 (``cross_validate``, ``GridSearchCV``, ``HalvingGridSearchCV``...), for any detector
-with labels +1 normal and -1 anomaly.
+with labels +1 normal and -1 anomaly. Of scikit-learn's names for ``scoring=`` only
+``"roc_auc"`` treats both classes alike: ``"average_precision"``, ``"f1"``,
+``"precision"`` and ``"recall"`` are those of the normal class. Use the scorers here.
 
 Training parts hold one class, which has no ROC curve: leave, or for
 ``HalvingGridSearchCV`` set, ``return_train_score=False``. Halving by ``n_samples`` also

@@ -152,7 +152,9 @@ class OneClassKFold(_OneClassSplitter):
         Which anomalies a fold is tested on: all of them, the most use of few
         labelled ones (the folds' scores then have them in common); or its share of
         them, so that each row is tested once, as
-        ``cross_val_predict(..., method="predict")`` needs.
+        ``cross_val_predict(..., method="predict")`` needs. With "all" a fold holds
+        ``n_splits`` times the share of anomalies: ROC AUC stays comparable, while
+        average precision, precision and F-measure come out too high.
 
     Raises
     ------

@@ -109,10 +109,18 @@ class ThresholdedDetector(BaseDetector):
         if self.probability in ("sigmoid", "isotonic"):
             check_both_classes(y, f"probability={self.probability!r}")
         y = self._labels(X, y, strategy)
+        # Of a pipeline, its last step.
+        detector = getattr(self.estimator, "_final_estimator", self.estimator)
+        if isinstance(detector, BaseDetector):
+            own = make_threshold(detector.threshold, detector.contamination)
+            if getattr(own, "requires_labels", False):
+                raise ValueError(
+                    "ThresholdedDetector fits its estimator without labels: give "
+                    f"threshold={detector.threshold!r} to ThresholdedDetector itself, "
+                    "and leave the estimator's at 'auto'."
+                )
         if self.cv is not None:
             return _CrossValidated.keep_all(X, y, strategy)
-        # Of a pipeline, its last step's.
-        detector = getattr(self.estimator, "_final_estimator", self.estimator)
         random_state = getattr(detector, "random_state", None)
         return FitTask.divide(X, y, strategy, random_state)
 

@@ -14,13 +14,17 @@ def to_labels(y):
 
 
 def refuse_near_labels(y):
-    """Raise ValueError where some rows lack a label; warn of 0 and 1.
+    """Raise ValueError where some rows lack a label; warn of two other classes.
 
     ``y`` holds other values than +1 and -1. All else is no label vector.
     """
-    y = _to_numbers(y)
-    if y is None:
+    numbers = _to_numbers(y)
+    if numbers is None:
+        y = np.asarray(y)
+        if y.dtype.kind in "OSU" and y.ndim == 1:
+            _warn_of_two_classes({str(value) for value in y.tolist()})
         return
+    y = numbers
     lacks = np.isnan(y)
     known = set(y[~lacks].tolist())
     if known and (
@@ -31,12 +35,19 @@ def refuse_near_labels(y):
             f"y holds {missing} beside labels of +1 (normal) or -1 (anomaly). Leave "
             "rows without a label out, or label them +1 to train on them."
         )
-    if known and known <= {0, 1}:
+    _warn_of_two_classes({0, 1} if known == {0} else known)
+
+
+def _warn_of_two_classes(values):
+    if len(values) == 2:
+        a, b = (repr(v) if isinstance(v, str) else f"{v:g}" for v in sorted(values))
         warnings.warn(
-            "y holds 0 and 1 only and is ignored: labels are +1 for normal rows and "
-            "-1 for anomalies. Use np.where(y == 1, -1, 1).",
+            f"y holds {a} and {b} only and is ignored: all rows are trained on, as "
+            "normal ones. Labels are +1 for normal rows and -1 for anomalies: use "
+            f"np.where(y == {b}, -1, 1) if {b} means anomaly, and np.where(y == {b}, "
+            "1, -1) if it means normal.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
@@ -72,22 +83,20 @@ def check_labels(y, what):
         y = np.asarray(y)
         found = np.unique(y.astype(str) if y.dtype == object else y)
         raise ValueError(
-            f"Labels must be +1 (normal) and -1 (anomaly) for {what}, got values "
-            f"{found[:5].tolist()}. For 0 = normal, 1 = anomaly use "
+            f"Labels must be +1 (normal) and -1 (anomaly), got values "
+            f"{found[:5].tolist()}. {what} needs them. For 0 = normal, 1 = anomaly use "
             "np.where(y == 1, -1, 1)."
         )
     return labels
 
 
-def check_both_classes(y, what):
-    """As :func:`check_labels`, with both classes present."""
+def check_both_classes(y, what, advice="Add such rows."):
+    """As :func:`check_labels`, with both classes present, or advice what to do."""
     y = check_labels(y, what)
     if not (np.any(y == 1) and np.any(y == -1)):
         missing = "-1 (anomaly)" if np.all(y == 1) else "+1 (normal)"
         raise ValueError(
-            f"{what} needs both classes in y; no row is {missing}. Add such rows, or "
-            "use what needs none: threshold='max_train', scoring=label_free_scorer, "
-            "and return_train_score=False where training rows are normal only."
+            f"{what} needs both classes in y; no row is {missing}. {advice}"
         )
     return y
 

@@ -38,7 +38,7 @@ DETECTORS = {
 every_detector = pytest.mark.parametrize("name", DETECTORS)
 
 
-@pytest.mark.filterwarnings("ignore:y holds 0 and 1 only")
+@pytest.mark.filterwarnings("ignore:y holds .* only and is ignored")
 @parametrize_with_checks(
     [
         ThresholdedDetector(detector)
@@ -640,7 +640,7 @@ def test_labels_that_are_not_plus_and_minus_one(problem):
     with pytest.warns(UserWarning, match="holds 0 and 1 only and is ignored"):
         detector = ThresholdedDetector(OneClassSVM()).fit(X, zeros_and_ones)
     assert detector.offset_ == expected.offset_
-    for no_labels in (np.arange(200), np.array(["a", "b"] * 100)):
+    for no_labels in (np.arange(200), np.array(["a", "b", "c", "d"] * 50)):
         detector = ThresholdedDetector(OneClassSVM()).fit(X, no_labels)
         assert detector.offset_ == expected.offset_
         with pytest.raises(ValueError, match=r"must be \+1 \(normal\) and -1"):
@@ -702,3 +702,13 @@ def test_held_out_rows_are_drawn_by_the_detectors_own_random_state(
     assert detector.fit(X).offset_ == detector.fit(X).offset_
     other = clone(detector).set_params(threshold__random_state=1).fit(X)
     assert other.offset_ != detector.offset_
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_an_estimators_own_threshold_gets_no_labels(in_pipeline, problem):
+    X, y = problem
+    estimator = PCADetector(threshold="roc")
+    if in_pipeline:
+        estimator = make_pipeline(StandardScaler(), estimator)
+    with pytest.raises(ValueError, match="threshold='roc' to ThresholdedDetector"):
+        ThresholdedDetector(estimator).fit(X, y)
