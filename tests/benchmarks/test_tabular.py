@@ -201,8 +201,21 @@ def test_unknown_and_missing_sets(capsys, tmp_path, monkeypatch):
 def test_the_reported_sets_are_those_of_the_committed_rows():
     rows = pd.read_csv(COMMITTED / "tabular_adbench.csv")
     assert set(rows["dataset"]) == set(tabular.SUITES["adbench29"])
-    args = tabular.parse(["--with-pyod"])
-    assert set(rows["method"]) == set(args.methods)
+    assert set(rows["method"]) == {*tabular.METHODS, *tabular.OPTIONAL}
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_pyod_takes_part_where_it_is_asked_for(is_there, monkeypatch, capsys):
+    found = "a spec" if is_there else None
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: found)
+    assert set(tabular.parse([]).methods) == set(tabular.METHODS)
+    if is_there:
+        methods = tabular.parse(["--with-pyod"]).methods
+        assert set(methods) == {*tabular.METHODS, *tabular.OPTIONAL}
+    else:
+        with pytest.raises(SystemExit):
+            tabular.parse(["--with-pyod"])
+        assert "pip install pyod" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["tabular_embedded.csv", "tabular_adbench.csv"])
