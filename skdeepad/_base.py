@@ -1,12 +1,14 @@
 """What every detector shares: labels, thresholds, and a fit that is all or nothing."""
 
 import functools
+import warnings
 from dataclasses import dataclass
 from math import ceil
 from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.callback import with_callbacks
 from sklearn.model_selection import train_test_split
@@ -16,6 +18,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from skdeepad._docs import insert_shared_docs
+from skdeepad._random import row_keys
 from skdeepad.thresholds._conformal import benjamini_hochberg, conformal_p_values
 from skdeepad.thresholds._labels import (
     check_both_classes,
@@ -133,6 +136,21 @@ def round_scores(scores, out=None):
     return out
 
 
+def _has_keys(X):
+    """Whether rows are ones of numbers, and not those of a sparse matrix."""
+    if issparse(X) or len(getattr(X, "shape", ())) != 2:
+        return False
+    return getattr(X, "dtype", None) in (np.float64, np.float32)
+
+
+def _keys_of_some(X):
+    """Hashes of up to a hundred rows, by which they are known again; or None."""
+    if not _has_keys(X):
+        return None
+    places = np.linspace(0, len(X) - 1, min(100, len(X))).astype(int)
+    return row_keys(X[places], seed=0)
+
+
 def _is_calibrated(detector):
     if not hasattr(detector, "calibration_scores_"):
         raise AttributeError(
@@ -231,7 +249,9 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             detector that was fitted stays as it was.
         """
         task = self._task(X, y)
-        clean_up = self._fit(task.training_rows(self._streams), task)
+        rows = task.training_rows(self._streams)
+        clean_up = self._fit(rows, task)
+        self._training_keys = _keys_of_some(rows)
         self._set_threshold(task)
         if clean_up is not None:
             clean_up()
@@ -304,9 +324,26 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         elif not isinstance(threshold, str) or threshold not in ("auto", "quantile"):
             contamination = "auto"
         strategy = make_threshold(threshold, contamination)
-        task = FitTask(X, self._labels(X, y, strategy), strategy)
-        task.set_threshold(self)
+        y = self._labels(X, y, strategy)
+        if getattr(strategy, "calibration_size", None) is not None:
+            self._warn_of_training_rows(X, y)
+        FitTask(X, y, strategy).set_threshold(self)
         return self
+
+    def _warn_of_training_rows(self, X, y):
+        known = getattr(self, "_training_keys", None)
+        if known is None or not _has_keys(X):
+            return
+        given = row_keys(X if y is None else X[y == 1], seed=0)
+        if np.isin(known, given).mean() > 0.5:
+            warnings.warn(
+                "Most of these rows look like rows of fit, whose scores are too good: "
+                "the false-alarm rate and p-values of a conformal threshold need "
+                "normal rows that were not trained on. Give such rows, or set "
+                "threshold='conformal' before fit, which holds some out.",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _labels(self, X, y, strategy):
         """``y`` as labels, or None where it is not a label vector."""
