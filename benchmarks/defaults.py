@@ -19,10 +19,10 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.engine import add_arguments, run_missing
 from benchmarks.results_file import LOCAL, ResultsFile, params_id, versions
-from benchmarks.tabular import ADBENCH, split
+from benchmarks.tabular import ADBENCH, numbered, split
 from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
 
-CHOSEN_ON = {2, 4, 6, 14, 18, 20, 25, 26, 29, 32, 38, 39, 45}
+CHOSEN_ON = numbered({2, 4, 6, 14, 18, 20, 25, 26, 29, 32, 38, 39, 45})
 MAX_TRAIN_ROWS, MAX_TEST_ROWS = 1500, 4000
 DETECTORS = {d.__name__: d for d in (AutoencoderDetector, VAEDetector, DASVDD)}
 
@@ -159,7 +159,7 @@ def summarize(rows):
 def main(arguments=None):
     """Run what the results file lacks, and print the means."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.defaults")
-    names = [n for n in ADBENCH if int(n.split("_")[0]) in CHOSEN_ON]
+    names = [name for name in ADBENCH if name in CHOSEN_ON]
     parser.add_argument("--data", nargs="+", default=names, choices=ADBENCH)
     parser.add_argument(
         "--detectors", nargs="+", default=list(DETECTORS), choices=DETECTORS

@@ -168,7 +168,7 @@ def summarise(rows):
         entry["stopped, best"] = course.auroc.max()
         table.append(entry)
     table = pd.DataFrame(table).groupby("data").mean()
-    chosen = table.index.str.split("_").str[0].astype(int).isin(CHOSEN_ON)
+    chosen = table.index.isin(CHOSEN_ON)
     parts = {"13 compared on": table[chosen], "16 others": table[~chosen], "all": table}
     return pd.DataFrame({name: part.mean() for name, part in parts.items()}).round(3)
 

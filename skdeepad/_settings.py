@@ -58,7 +58,7 @@ def allow_tf32(device, allowed):
         yield
         return
     holder = object()
-    try:
+    try:  # from here on, or Ctrl-C would leave it as it is set
         with _tf32["lock"]:
             if not _tf32["holders"]:
                 _tf32["before"] = (
@@ -70,9 +70,10 @@ def allow_tf32(device, allowed):
         yield
     finally:
         with _tf32["lock"]:
-            _tf32["holders"].discard(holder)
-            if not _tf32["holders"] and _tf32["before"] is not None:
-                _set_tf32(*_tf32["before"])
+            if holder in _tf32["holders"]:
+                _tf32["holders"].remove(holder)
+                if not _tf32["holders"]:
+                    _set_tf32(*_tf32["before"])
 
 
 def _set_tf32(products, convolutions):

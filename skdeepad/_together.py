@@ -210,7 +210,8 @@ def fit_together(items):
         if key.course in courses:
             courses[key.course].add(detector)
             continue
-        section = key.course[1], bool(detector.standardize)
+        _, digest = key.course
+        section = digest, bool(detector.standardize)
         try:
             # Rows that are the same are scaled and kept once.
             course = _Course(detector, X, section, scaled.get(section))

@@ -20,6 +20,14 @@ def flat_and_references(members, shapes=((3,), (2, 9))):
     return FlatParameters(parameters), parameters, alone
 
 
+def one_each(optimizer, alone, **params):
+    """One of torch's optimizers for each member, with its own values."""
+    return [
+        optimizer(own, **{name: float(values[i]) for name, values in params.items()})
+        for i, own in enumerate(alone)
+    ]
+
+
 def take_steps(optimizer, parameters, references, alone, n_steps=50):
     """Steps of an optimizer and of a reference a member, by the same gradients."""
     generator = torch.Generator().manual_seed(1)
@@ -55,10 +63,7 @@ def test_adam_is_torchs_with_gradients_that_end():
 def test_adam_with_a_step_size_and_decay_for_each_member():
     flat, parameters, alone = flat_and_references(4)
     lr, decay = torch.tensor([0.01, 0.1, 0.1, 0.1]), torch.tensor([0.0, 0.3, 0.3, 0.0])
-    references = [
-        torch.optim.Adam(own, lr=float(lr[i]), weight_decay=float(decay[i]))
-        for i, own in enumerate(alone)
-    ]
+    references = one_each(torch.optim.Adam, alone, lr=lr, weight_decay=decay)
     take_steps(Adam(flat, lr, decay), parameters, references, alone)
 
 
@@ -83,10 +88,7 @@ def test_a_member_of_adam_is_updated_as_alone_to_the_last_bit():
 def test_adagrad_with_a_step_size_and_decay_for_each_member():
     flat, parameters, alone = flat_and_references(2)
     lr, decay = torch.tensor([1.0, 0.1]), torch.tensor([0.1, 0.0])
-    references = [
-        torch.optim.Adagrad(own, lr=float(lr[i]), lr_decay=float(decay[i]))
-        for i, own in enumerate(alone)
-    ]
+    references = one_each(torch.optim.Adagrad, alone, lr=lr, lr_decay=decay)
     take_steps(AdaGrad(flat, lr, decay), parameters, references, alone)
 
 
