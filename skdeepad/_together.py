@@ -68,12 +68,15 @@ class Requests:
 
     def groups(self):
         """What was asked for, in groups that may train together."""
-        groups = {}
+        groups, networks = {}, {}
         for key, (detector, X) in self._wanted.items():
             # One that has no network or device raises its own error when it is fitted.
             with suppress(Exception):
-                network = detector._build_network(X.shape[1], 1)
-                group = _group_key(detector, X, network)
+                candidate = key.course[0], X.shape[1]
+                if candidate not in networks:
+                    network = detector._build_network(X.shape[1], 1)
+                    networks[candidate] = repr(network)
+                group = _group_key(detector, X, networks[candidate])
                 if group not in groups:
                     groups[group] = Group(detector)
                 groups[group].items.append((key, detector, X))
@@ -86,12 +89,12 @@ class Requests:
 
 
 def _group_key(detector, X, network):
-    """What detectors must share to train together."""
+    """What detectors must share to train together; ``network`` is its description."""
     params = detector.get_params(deep=False)
     used = {*detector._used_before, *detector._used_after, *detector._used_within}
     fixed = {name: params[name] for name in params if name not in used}
     # Layers come and go with parameters: dropout=0 has none to train beside.
-    return joblib.hash((type(detector), fixed, X.shape, repr(network)))
+    return type(detector), _frozen(fixed), X.shape, network
 
 
 class Group:
@@ -170,13 +173,27 @@ def _digest(X):
 class _Key(NamedTuple):
     """What decides how a detector is trained: its own parameters and the rows."""
 
-    course: tuple  # hashes of the parameters used before the end of the loop, and X
+    course: tuple  # the parameters used before the end of the loop, and a hash of X
     max_epochs: int
 
 
 def _key(detector, digest):
-    params = joblib.hash((type(detector), _course_params(detector)))
+    params = type(detector), _frozen(_course_params(detector))
     return _Key((params, digest), detector.max_epochs)
+
+
+def _frozen(params):
+    """Parameters as a key; those of other types than most are hashed, which is slow."""
+    return tuple(
+        (name, value if _is_plain(value) else joblib.hash(value))
+        for name, value in params.items()
+    )
+
+
+def _is_plain(value):
+    if type(value) is tuple:
+        return all(map(_is_plain, value))
+    return type(value) in (bool, int, float, str, type(None))
 
 
 def _course_params(detector):
