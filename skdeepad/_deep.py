@@ -104,6 +104,7 @@ class BaseDeepDetector(
     warm_start: bool = False
     checkpoint_dir: Any = None
     precision: str = "float32"
+    cuda_graphs: bool = False
     distributed: bool = False
     device: str = "auto"
     random_state: Any = None
@@ -137,6 +138,7 @@ class BaseDeepDetector(
         "warm_start": ["boolean"],
         "checkpoint_dir": [str, PathLike, None],
         "precision": [StrOptions({"auto", "float32", "tf32", "bf16"})],
+        "cuda_graphs": ["boolean"],
         "distributed": ["boolean"],
         "device": [str],
         "random_state": ["random_state"],
@@ -285,6 +287,8 @@ class BaseDeepDetector(
                 f"precision='tf32' is for GPUs, and this fit is on {str(device)!r}: "
                 "set precision='float32', or 'bf16' if the processor has it."
             )
+        if self.cuda_graphs:
+            self._check_cuda_graphs(device)
         if seeds is None:
             seeds = member_seeds(self.random_state, self.n_estimators)
         if self.distributed:
@@ -340,6 +344,7 @@ class BaseDeepDetector(
             "batch_size": int(self.batch_size),
             "first_epoch": run.first_epoch,
             "distributed": self.distributed,
+            "replayed": self.cuda_graphs,
         } | options
         if run.held_out is not None:
             loss = partial(self._loss, run.network)
@@ -350,6 +355,18 @@ class BaseDeepDetector(
             outcome = train(run.network, phases, run.x, run.rows, **options)
         run.optimizers = phases_state(phases)
         return outcome
+
+    def _check_cuda_graphs(self, device):
+        if device.type != "cuda":
+            raise ValueError(
+                f"cuda_graphs=True is for GPUs, and this fit is on {str(device)!r}: "
+                "set cuda_graphs=False."
+            )
+        if self.distributed:
+            raise ValueError(
+                "cuda_graphs=True and distributed=True do not go together: what "
+                "processes send each other is not recorded. Set one of them to False."
+            )
 
     def _product_dtype(self, run):
         """The type that products are taken in, or None for the weights' own."""

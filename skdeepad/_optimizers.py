@@ -60,8 +60,8 @@ class Adam:
     """torch's fused Adam, without the bookkeeping of torch.optim.
 
     A unit that died has no gradient any more, and its moments would decay into
-    denormal numbers, on which a processor is ten times slower. They are set to zero
-    before that: an update by them would be below 1e-20.
+    denormal numbers, on which a processor is ten times slower (a GPU is not). They are
+    set to zero before that: an update by them would be below 1e-20.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Adam:
     def __init__(self, flat, lr, weight_decay):
         self._mean, self._square = flat.values.new_zeros(2, len(flat.values))
         self._steps = torch.zeros((), dtype=torch.float32, device=flat.values.device)
-        self._n_steps = 0
+        self._n_steps, self._on_cpu = 0, flat.values.device.type == "cpu"
         self._calls = []
         tensors = flat.values, flat.gradients, self._mean, self._square
         for values, members in _runs(flat.members, lr, weight_decay):
@@ -94,10 +94,10 @@ class Adam:
 
     def step(self):
         self._n_steps += 1
-        if self._n_steps % FLUSH_STEPS == 0:
+        if self._on_cpu and self._n_steps % FLUSH_STEPS == 0:
             for moment in (self._mean, self._square):
                 moment.masked_fill_(moment.abs() < TINY, 0.0)
-        self._steps.fill_(self._n_steps)
+        self._steps.add_(1)
         for lr, weight_decay, tensors in self._calls:
             torch._fused_adam_(
                 *tensors,
@@ -137,21 +137,21 @@ class AdaGrad:
         self._values, self._gradients = flat.values, flat.gradients
         self._lr, self._decay = flat.spread(lr), flat.spread(decay)
         self._sum = torch.zeros_like(flat.values)
-        self._steps = 0
+        self._steps = torch.zeros((), dtype=torch.float32, device=flat.values.device)
 
     def state_dict(self):
         """Sum of squared gradients and the number of steps."""
-        return {"sum": self._sum, "steps": torch.tensor(self._steps, device="cpu")}
+        return {"sum": self._sum, "steps": self._steps}
 
     def load_state_dict(self, state):
         """Take over the sum of squared gradients and the number of steps."""
-        self._sum.copy_(state["sum"])
-        self._steps = int(state["steps"])
+        for name, tensor in self.state_dict().items():
+            tensor.copy_(state[name])
 
     def step(self):
         gradients = self._gradients
         self._sum.addcmul_(gradients, gradients)
         rate = self._lr / (1 + self._steps * self._decay)
-        self._steps += 1
+        self._steps.add_(1)
         update = gradients / self._sum.sqrt().add_(self.eps)
         self._values.addcmul_(update, rate, value=-1)

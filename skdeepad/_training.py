@@ -1,11 +1,14 @@
 """The training loop that all detectors share; importing this imports torch."""
 
+from collections import Counter
+from functools import partial
 from itertools import count
 from math import isfinite
 
 import torch
 
 from skdeepad import _processes
+from skdeepad._graphs import ReplayedStep
 from skdeepad._optimizers import FlatParameters
 from skdeepad._random import (
     INITIALIZE,
@@ -158,6 +161,7 @@ def train(
     diverged=None,
     checkpoint=None,
     distributed=False,
+    replayed=False,
 ):
     """Train all members of a network on rows that are already on its device.
 
@@ -190,6 +194,8 @@ def train(
         Where to go on from, and to save to after each epoch.
     distributed : bool, default=False
         Whether other processes train the same networks on shares of each batch.
+    replayed : bool, default=False
+        Whether steps are recorded as a CUDA graph and replayed.
 
     Returns
     -------
@@ -211,6 +217,10 @@ def train(
     own = (_processes.rank(),) if distributed else ()
     for phase in phases:
         phase.distributed = distributed
+    totals = {}
+    step = partial(_step, phases, totals)
+    if replayed:
+        step = ReplayedStep(step, [layer for _, layer in layers])
     with limit_threads(X.device, 3 * batch_size * network.work):
         if checkpoint is not None and (state := checkpoint.load()):
             progress.load_state_dict(state)
@@ -228,7 +238,7 @@ def train(
             order = _permutations(seeds, n_train, SHUFFLE, epoch)
             if rows is not None:
                 order = rows.gather(1, order.long())
-            losses = _run_epoch(network, phases, X, order, batch_size)
+            losses = _run_epoch(network, step, totals, X, order, batch_size)
             if distributed:
                 _processes.average(network)
             if early_stopping is not None:
@@ -359,23 +369,32 @@ def seed_layers(layers, seeds, purpose, n_steps, device):
         layer.seed(seeds, lambda s, p=place: make_generators(s, *p), n_steps)
 
 
-def _run_epoch(network, phases, X, order, batch_size):
+def _run_epoch(network, step, totals, X, order, batch_size):
     """One pass over each member's rows; the epoch's mean losses, ``(k,)`` each."""
     if not network.training:
         network.train()
-    totals, counts = {}, {}
+    for total in totals.values():
+        total.zero_()
+    n_rows = Counter()
     for x in _gather(X, order, batch_size):
-        for phase in phases:
-            part = x if phase.share is None else x[:, phase.share(x.shape[1])]
-            if not part.shape[1]:
-                continue
-            n_rows = part.shape[1]
-            for name, loss in phase.step(part).items():
-                if name not in totals:
-                    totals[name], counts[name] = torch.zeros_like(loss), 0
-                totals[name].add_(loss, alpha=n_rows)
-                counts[name] += n_rows
-    return {name: total / counts[name] for name, total in totals.items()}
+        n_rows.update(step(x))
+    return {name: total / n_rows[name] for name, total in totals.items()}
+
+
+def _step(phases, totals, x):
+    """All phases on a batch: adds to the losses' sums; the rows of each loss."""
+    counts = {}
+    for phase in phases:
+        part = x if phase.share is None else x[:, phase.share(x.shape[1])]
+        n_rows = part.shape[1]
+        if not n_rows:
+            continue
+        for name, loss in phase.step(part).items():
+            if name not in totals:
+                totals[name] = torch.zeros_like(loss)
+            totals[name].add_(loss, alpha=n_rows)
+            counts[name] = counts.get(name, 0) + n_rows
+    return counts
 
 
 def _gather(X, order, batch_size):

@@ -510,6 +510,7 @@ ELSEWHERE = {
     "verbose",
     "warm_start",
     "checkpoint_dir",
+    "cuda_graphs",
     "distributed",
 }
 

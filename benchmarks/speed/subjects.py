@@ -25,7 +25,9 @@ HIDDEN = (64, 32)
 WARM_UP_ROWS = 256
 
 
-def make_ours(*, epochs, batch_size, members=1, batch_norm=False, dropout=0.0):
+def make_ours(
+    *, epochs, batch_size, members=1, batch_norm=False, dropout=0.0, cuda_graphs=False
+):
     """Our detector; all members in one network."""
     return AutoencoderDetector(
         hidden_layer_sizes=HIDDEN,
@@ -36,6 +38,7 @@ def make_ours(*, epochs, batch_size, members=1, batch_norm=False, dropout=0.0):
         batch_size=batch_size,
         max_epochs=epochs,
         n_estimators=members,
+        cuda_graphs=cuda_graphs,
         random_state=0,
     )
 
@@ -122,6 +125,7 @@ class BareLoop:
 
 DEEP = {
     "skdeepad": make_ours,
+    "skdeepad CUDA graphs": partial(make_ours, cuda_graphs=True),
     "PyOD": make_pyod,
     "DeepOD DeepSVDD": partial(make_deepod, "DeepSVDD"),
     # Without dropout, as the others; with it RCA scores ten times over.

@@ -412,6 +412,8 @@ class Stochastic(nn.Module):
     """
 
     _block = None
+    # Numbers to take instead of fresh ones, while a step is recorded to be replayed.
+    given = None
 
     def settings(self, members):
         """What a member's numbers depend on besides its seed, a list."""
@@ -446,6 +448,15 @@ class Stochastic(nn.Module):
 
         ``(1, batch, ...)`` where all members have the same. Overwritten later.
         """
+        return self.fresh_noise_like(x) if self.given is None else self.given
+
+    def memory_of_a_step(self):
+        """Memory for the numbers of one step, of the shape drawn before."""
+        members = len(self._block) if self._which is None else len(self._which)
+        return self._block.new_empty(members, *self._block.shape[2:])
+
+    def fresh_noise_like(self, x):
+        """The next step's numbers for ``x``, of which only the shape counts."""
         rows = x.shape[1]
         if not self._ahead or rows > self._ahead[-1].shape[1]:
             self._draw_ahead(x)

@@ -103,7 +103,7 @@ def test_subjects_are_chosen_by_their_beginning(monkeypatch):
     assert available == [name for name in names if not name.startswith("DeepOD")]
     wanted = ["skdeepad", "DeepOD", "Iso"]
     chosen = [name for name in names if subjects.is_available(name, wanted)]
-    assert chosen == ["skdeepad", "IsolationForest"]
+    assert chosen == ["skdeepad", "skdeepad CUDA graphs", "IsolationForest"]
 
 
 def test_a_network_one_by_one_is_the_mean():
