@@ -116,7 +116,13 @@ class FitTask:
 
 def set_threshold(detector, strategy, scores, y):
     """Set a detector's offset, and keep the scores that p-values compare with."""
-    detector.offset_ = strategy.find_offset(scores, y)
+    offset = float(strategy.find_offset(scores, y))
+    if np.isnan(offset):
+        raise ValueError(
+            f"find_offset of {strategy!r} gave NaN: it must give a number, the score "
+            "below which a row is an anomaly."
+        )
+    detector.offset_ = offset
     if getattr(strategy, "calibration_size", None) is None:
         vars(detector).pop("calibration_scores_", None)
     else:
@@ -136,19 +142,24 @@ def round_scores(scores, out=None):
     return out
 
 
-def _has_keys(X):
-    """Whether rows are ones of numbers, and not those of a sparse matrix."""
-    if issparse(X) or len(getattr(X, "shape", ())) != 2:
-        return False
-    return getattr(X, "dtype", None) in (np.float64, np.float32)
+def _keys(X):
+    """Hashes of rows; None where they are not of numbers, or sparse."""
+    if issparse(X):
+        return None
+    try:
+        X = X if isinstance(X, np.ndarray) else np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError):  # text
+        return None
+    return row_keys(X, seed=0) if X.ndim == 2 and X.dtype.kind in "fiu" else None
 
 
 def _keys_of_some(X):
     """Hashes of up to a hundred rows, by which they are known again; or None."""
-    if not _has_keys(X):
+    if issparse(X):
         return None
-    places = np.linspace(0, len(X) - 1, min(100, len(X))).astype(int)
-    return row_keys(X[places], seed=0)
+    n_rows = _num_samples(X)
+    places = np.linspace(0, n_rows - 1, min(100, n_rows)).astype(int)
+    return _keys(X[places] if hasattr(X, "dtype") else _safe_indexing(X, places))
 
 
 def _is_calibrated(detector):
@@ -332,10 +343,10 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     def _warn_of_training_rows(self, X, y):
         known = getattr(self, "_training_keys", None)
-        if known is None or not _has_keys(X):
+        if known is None:
             return
-        given = row_keys(X if y is None else X[y == 1], seed=0)
-        if np.isin(known, given).mean() > 0.5:
+        given = _keys(X if y is None else _safe_indexing(X, np.flatnonzero(y == 1)))
+        if given is not None and np.isin(known, given).mean() > 0.5:
             warnings.warn(
                 "Most of these rows look like rows of fit, whose scores are too good: "
                 "the false-alarm rate and p-values of a conformal threshold need "

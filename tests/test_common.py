@@ -8,6 +8,7 @@ import re
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -185,11 +186,11 @@ def test_labels_of_0_and_1_are_warned_of_however_they_are_written(
 @every
 @pytest.mark.parametrize(
     ("missing", "found"),
-    [(np.nan, "NaN"), (None, "NaN"), (0, "0")],
+    [(np.nan, "NaN"), (None, "NaN"), (pd.NA, "NaN"), (0, "0")],
 )
 def test_rows_without_a_label_among_labels_are_refused(cls, missing, found, problem):
     X, y = problem
-    y = y.astype(object)
+    anomalies, y = y == -1, y.astype(object)
     y[:7] = missing
     detector = make(cls).fit(X)
     before = dict(vars(detector))
@@ -197,7 +198,7 @@ def test_rows_without_a_label_among_labels_are_refused(cls, missing, found, prob
         detector.fit(X, y)
     with pytest.raises(ValueError, match=f"holds {found} beside .* Leave rows"):
         # Anomalies alone are labelled.
-        detector.fit(X, np.where(y == -1, -1, missing))
+        detector.fit(X, np.where(anomalies, -1, missing))
     assert vars(detector) == before
 
 
@@ -224,14 +225,19 @@ def test_text_is_no_label_vector(cls, problem):
     ("names", "found"),
     [
         (("normal", "anomaly"), "'anomaly' and 'normal'"),
+        (("normal", "anomaly", None), "'anomaly' and 'normal'"),
         ((2, -2), "-2 and 2"),
         ((True, False), "0 and 1"),
     ],
 )
 def test_two_classes_of_other_names_are_warned_of(cls, names, found, problem):
     X, y = problem
+    y = np.where(y == 1, *names[:2])
+    if len(names) == 3:  # one of the rows has none
+        y = y.astype(object)
+        y[0] = names[2]
     with pytest.warns(UserWarning, match=f"y holds {found} only and is ignored"):
-        make(cls).fit(X, np.where(y == 1, *names))
+        make(cls).fit(X, y)
 
 
 @every

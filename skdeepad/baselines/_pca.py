@@ -11,6 +11,9 @@ from sklearn.utils._param_validation import Interval
 
 from skdeepad._base import BaseDetector
 
+# Relative error of a few operations in float64.
+ROUNDING = 4 * np.finfo(np.float64).eps
+
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetector):
@@ -23,7 +26,8 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
     n_components : int or float, default=0.9
         Components to keep, fewer than there are features; a float in (0, 1) keeps as
         many as explain that share of the variance, but for the last one where that
-        takes all: its direction is what can be out of line.
+        leaves no training row an error: its direction is what can be out of line. With
+        a number of components that leaves none, all that is off them is an anomaly.
     random_state : int, RandomState instance or None, default=None
         Used where :class:`sklearn.decomposition.PCA` chooses a randomised solver.
     {threshold_parameters}
@@ -66,18 +70,27 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
             )
 
     def _fit(self, X, task):
-        n_features, X = X.shape[1], X.astype(np.float64)
+        X = X.astype(np.float64)
         pca = PCA(n_components=self.n_components, random_state=self.random_state)
-        if pca.fit(X).n_components_ == n_features:
-            pca.set_params(n_components=n_features - 1).fit(X)
-        self.pca_ = pca
+        with np.errstate(invalid="ignore"):  # shares of no variance at all
+            self.pca_ = pca.fit(X)
+            if isinstance(self.n_components, Integral):
+                return
+            while pca.n_components_ and not self._score_samples(X).any():
+                pca.set_params(n_components=pca.n_components_ - 1).fit(X)
 
     @property
     def _n_features_out(self):
         return self.pca_.n_components_
 
     def _score_samples(self, X):
-        return -self._errors(X).sum(axis=1)
+        scores = -self._errors(X).sum(axis=1)
+        # What rounding leaves of a row that lies on the components, and changes from
+        # batch to batch, is no error.
+        size = np.abs(X).max(axis=1) + np.abs(self.pca_.mean_).max()
+        rounding = ROUNDING * X.shape[1] * size
+        scores[-scores <= rounding**2] = 0.0
+        return scores
 
     def _errors(self, X):
         X = X.astype(np.float64, copy=False)

@@ -2,6 +2,7 @@
 
 import warnings
 
+import narwhals.stable.v2 as nw
 import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import (
@@ -120,4 +121,9 @@ def disturbed_rows(X, random_state=None):
     noise = 3 * spread * rng.standard_normal(values.shape)
     rows = np.where(few, values + noise, values)
     # A data frame's names go on, or the detector would miss them.
-    return type(X)(rows, columns=X.columns) if hasattr(X, "columns") else rows
+    table = nw.from_native(X, eager_only=True, pass_through=True)
+    names = [] if table is X else list(table.columns)
+    # Other names than strings are none to scikit-learn.
+    if not all(isinstance(name, str) for name in names) or not names:
+        return rows
+    return nw.from_numpy(rows, names, backend=table.implementation).to_native()

@@ -13,7 +13,7 @@ from sklearn.model_selection import (
     TimeSeriesSplit,
 )
 from sklearn.model_selection._split import GroupsConsumerMixin
-from sklearn.utils import column_or_1d, indexable
+from sklearn.utils import indexable
 from sklearn.utils._param_validation import (
     Interval,
     RealNotInt,
@@ -310,7 +310,8 @@ class OneClassGroupKFold(GroupsConsumerMixin, _OneClassSplitter):
     ----------
     n_splits : int, default=5
         Number of folds, 2 at least. As many groups must have normal rows, and as many
-        must have anomalies.
+        must have anomalies. Folds of few, uneven groups may still lack a class where
+        others would not: the way that groups are shared out is a heuristic.
     shuffle : bool, default=False
         Shuffle groups of the same composition before they are shared out.
     random_state : int, RandomState instance or None, default=None
@@ -340,7 +341,8 @@ class OneClassGroupKFold(GroupsConsumerMixin, _OneClassSplitter):
     _parameter_constraints: ClassVar[dict] = FOLDS
     _advice: ClassVar[dict] = dict.fromkeys(
         ("training", "test"),
-        "lower n_splits, or try shuffle=True with another random_state",
+        "lower n_splits, try shuffle=True with another random_state, or give folds of "
+        "your own (PredefinedSplit)",
     )
     _without_anomalies = "GroupKFold"
 
@@ -362,7 +364,20 @@ class OneClassGroupKFold(GroupsConsumerMixin, _OneClassSplitter):
                 "cross_val_score(..., groups=groups) or search.fit(X, y, "
                 "groups=groups)."
             )
-        groups = column_or_1d(groups)
+        groups = np.asarray(groups)
+        if groups.ndim == 2 and groups.shape[1] == 1:
+            groups = groups.ravel()
+        if groups.ndim != 1:
+            raise ValueError(
+                f"groups must be one label a row, got an array of shape {groups.shape}."
+            )
+        try:
+            np.unique(groups)
+        except TypeError as error:
+            raise ValueError(
+                "groups hold values that can't be put in order, such as None beside "
+                f"text: give one number or one text a row ({error})."
+            ) from error
         for label, rows in ((1, "normal rows (+1)"), (-1, "anomalies (-1)")):
             n_groups = len(np.unique(groups[y == label]))
             self._check_enough(n_groups, f"groups with {rows}")

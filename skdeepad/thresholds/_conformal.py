@@ -67,7 +67,7 @@ class Conformal(Strategy):
         self.check_size(len(scores))
         # The sum guards against 0.05 * 20 = 0.9999...
         rank = floor(self.alpha * (len(scores) + 1) + 1e-9)
-        return np.sort(scores)[rank - 1]
+        return np.sort(scores)[min(rank, len(scores)) - 1]
 
     def check_size(self, n_calibration):
         """Raise ValueError where so many held-out rows are too few for ``alpha``."""

@@ -257,6 +257,8 @@ class _Calibrated:
         self._method = method
 
     def fit(self, scores, y):
+        # Newton steps from a slope of one don't reach a slope of a million.
+        self._mean, self._std = scores.mean(), scores.std() or 1.0
         if min(np.sum(y == 1), np.sum(y == -1)) < 2:
             raise ValueError(
                 f"probability={self._method!r} needs two rows or more of each label; "
@@ -265,11 +267,14 @@ class _Calibrated:
         # Nothing is trained in these folds: the frozen scores are given back.
         frozen = FrozenEstimator(_Scores())
         self._calibrated = CalibratedClassifierCV(frozen, method=self._method, cv=2)
-        self._calibrated.fit(scores[:, None], y)
+        self._calibrated.fit(self._scaled(scores), y)
         return self
 
+    def _scaled(self, scores):
+        return (scores[:, None] - self._mean) / self._std
+
     def __call__(self, scores):
-        return self._calibrated.predict_proba(scores[:, None])
+        return self._calibrated.predict_proba(self._scaled(scores))
 
 
 class _Scores(ClassifierMixin, BaseEstimator):

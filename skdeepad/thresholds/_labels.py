@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 
 
 def to_labels(y):
@@ -22,7 +23,8 @@ def refuse_near_labels(y):
     if numbers is None:
         y = np.asarray(y)
         if y.dtype.kind in "OSU" and y.ndim == 1:
-            _warn_of_two_classes({str(value) for value in y.tolist()})
+            known = {str(value) for value in y.tolist() if not _is_missing(value)}
+            _warn_of_two_classes(known)
         return
     y = numbers
     lacks = np.isnan(y)
@@ -59,10 +61,17 @@ def _to_numbers(y):
     if y.dtype == object and not any(isinstance(value, str) for value in y.flat):
         # A column of a table with mixed types.
         try:
-            y = y.astype(np.float64)
+            present = ~np.vectorize(_is_missing, otypes=[bool])(y)
+            numbers = np.full(y.shape, np.nan)
+            numbers[present] = y[present].astype(np.float64)
+            y = numbers
         except (TypeError, ValueError):
             return None
     return y if y.ndim == 1 and y.dtype.kind in "iufb" else None
+
+
+def _is_missing(value):
+    return value is None or is_pandas_na(value) or is_scalar_nan(value)
 
 
 def check_labels(y, what):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 
 from skdeepad import PCADetector
 
@@ -70,3 +71,44 @@ def test_float32_of_any_size_is_taken_as_float64(scale):
     X = (scale * np.random.RandomState(0).normal(size=(100, 3))).astype(np.float32)
     scores = [PCADetector().fit(x).score_samples(X) for x in (X, X.astype(np.float64))]
     np.testing.assert_allclose(*scores, rtol=1e-6)
+
+
+def dependent_columns(kind):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(80, 3))
+    if kind == "constant":
+        return np.c_[X, np.full(80, 5.0)]
+    if kind == "copied":
+        return np.c_[X, 0.1 * X[:, 0] + 7]
+    return np.c_[X[:, 0], np.eye(3)[rng.integers(0, 3, size=80)]]
+
+
+@pytest.mark.parametrize("kind", ["constant", "copied", "one-hot"])
+@pytest.mark.parametrize("n_components", [0.9, 1 - 1e-12])
+def test_columns_that_depend_linearly_leave_a_direction_out_too(kind, n_components):
+    X = dependent_columns(kind)
+    detector = PCADetector(n_components=n_components).fit(X)
+    assert detector.pca_.n_components_ == 2
+    scores = detector.score_samples(X)
+    assert scores.max() < 0
+    alone = [detector.score_samples(row[None])[0] for row in X]
+    np.testing.assert_array_equal(scores, alone)
+    # The direction left out is the one of the least variance that there is.
+    residual = PCA().fit(X).transform(X)[:, 2]
+    np.testing.assert_allclose(scores, -(residual**2) / 4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["constant", "copied", "one-hot"])
+@pytest.mark.parametrize("scale", [1e-100, 1.0, 1e100])
+def test_rows_on_all_their_components_have_no_error(kind, scale):
+    X = dependent_columns(kind) * scale
+    detector = PCADetector(n_components=3).fit(X)
+    assert not detector.score_samples(X).any()
+    assert (detector.predict(X) == 1).all()
+    off = X + scale * 1e-6 * np.array([1, 0.3, 0.2, 0.5])
+    assert (detector.predict(off) == -1).all()
+
+
+def test_rows_that_are_all_equal():
+    detector = PCADetector().fit(np.ones((9, 2)))
+    assert detector.predict([[1, 1], [1, 2]]).tolist() == [1, -1]

@@ -3,6 +3,8 @@
 import pickle
 
 import numpy as np
+import pandas as pd
+import pyarrow
 import pytest
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.ensemble import IsolationForest
@@ -109,10 +111,13 @@ def test_chooses_the_number_of_epochs_from_one_training(problem):
     assert search.best_params_ == {"max_epochs": 40}
 
 
-def test_data_frames_keep_their_names(problem):
-    pd = pytest.importorskip("pandas")
+@pytest.mark.parametrize("kind", ["pandas", "pyarrow", "numbered"])
+def test_tables_keep_their_names(kind, problem):
     X, _ = problem
-    frame = pd.DataFrame(X, columns=list("abcdef"))
+    names = range(6) if kind == "numbered" else list("abcdef")
+    frame = pd.DataFrame(X, columns=names)
+    if kind == "pyarrow":
+        frame = pyarrow.table(frame)
     forest = IsolationForest(n_estimators=10, random_state=0)
     expected = label_free_scorer(forest.fit(X), X)
     assert label_free_scorer(forest.fit(frame), frame) == expected

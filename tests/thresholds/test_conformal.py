@@ -335,3 +335,7 @@ def test_share_of_false_discoveries(fdr, digits):
 def test_a_score_that_is_not_a_number_has_no_p_value():
     with pytest.raises(ValueError, match="NaN"):
         conformal_p_values([1.0, 2.0], [np.nan])
+
+
+def test_an_alpha_of_almost_one():
+    assert Conformal(alpha=1 - 1e-12).find_offset(np.arange(5.0)) == 4.0

@@ -6,6 +6,7 @@ import threading
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from scipy.optimize import isotonic_regression, minimize
@@ -712,3 +713,41 @@ def test_an_estimators_own_threshold_gets_no_labels(in_pipeline, problem):
         estimator = make_pipeline(StandardScaler(), estimator)
     with pytest.raises(ValueError, match="threshold='roc' to ThresholdedDetector"):
         ThresholdedDetector(estimator).fit(X, y)
+
+
+@pytest.mark.parametrize("probability", ["sigmoid", "isotonic"])
+@pytest.mark.parametrize("scale", [1e-9, 1e-4, 1e6])
+def test_probabilities_do_not_depend_on_the_unit(probability, scale, labelled):
+    X, y = labelled[:2]
+    detector = ThresholdedDetector(
+        PCADetector(n_components=2), probability=probability, cv=5
+    )
+    expected = clone(detector).fit(X, y).predict_proba(X)
+    assert np.ptp(expected[:, 0]) > 0.5
+    np.testing.assert_allclose(
+        detector.fit(scale * X, y).predict_proba(scale * X), expected, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "convert", [pd.DataFrame, np.ndarray.tolist, lambda X: (100 * X).astype(int)]
+)
+def test_training_rows_are_known_again_in_any_container(convert, problem):
+    X, _ = problem
+    X = convert(X)
+    detector = ThresholdedDetector(OneClassSVM()).fit(X)
+    with pytest.warns(UserWarning, match="look like rows of fit"):
+        detector.fit_threshold(X, threshold="conformal")
+
+
+def test_a_strategy_that_gives_nan_is_refused(problem):
+    class Nothing:
+        def find_offset(self, scores, y=None):
+            return np.nan
+
+    X, _ = problem
+    detector = PCADetector().fit(X)
+    before = detector.offset_
+    with pytest.raises(ValueError, match=r"find_offset of .* gave NaN"):
+        detector.fit_threshold(X, threshold=Nothing())
+    assert detector.offset_ == before
