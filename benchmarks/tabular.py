@@ -199,7 +199,7 @@ def load_parquet(path, label, return_X_y):
         labels.extend(part.pop(label))
         if X is None:
             X = np.empty((n_rows, part.shape[1]))
-        X[start : start + len(part)] = part
+        X[start : start + len(part)] = part.to_numpy(np.float64, na_value=np.nan)
         start += len(part)
     y = np.array(labels)
     if set(labels) != {-1, 1}:

@@ -281,7 +281,11 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         self._check_input(X, y)
         if continued:
             self._refuse_calibration(strategy)
-        return FitTask.divide(X, y, strategy, getattr(self, "random_state", None))
+        return FitTask.divide(X, y, strategy, self._division_seed())
+
+    def _division_seed(self):
+        """The random_state by which rows are held out."""
+        return getattr(self, "random_state", None)
 
     def _refuse_calibration(self, strategy):
         """Rows held out of one call must not be trained on in another."""
@@ -343,10 +347,15 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     def _warn_of_training_rows(self, X, y):
         known = getattr(self, "_training_keys", None)
-        if known is None:
+        if known is None or issparse(X):
             return
-        given = _keys(X if y is None else _safe_indexing(X, np.flatnonzero(y == 1)))
-        if given is not None and np.isin(known, given).mean() > 0.5:
+        given = np.zeros(len(known), dtype=bool)
+        for chunk in gen_batches(_num_samples(X), 2**16):
+            keys = _keys(X[chunk] if hasattr(X, "dtype") else _safe_indexing(X, chunk))
+            if keys is None:
+                return
+            given |= np.isin(known, keys if y is None else keys[y[chunk] == 1])
+        if given.mean() > 0.5:
             warnings.warn(
                 "Most of these rows look like rows of fit, whose scores are too good: "
                 "the false-alarm rate and p-values of a conformal threshold need "

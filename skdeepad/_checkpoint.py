@@ -5,6 +5,7 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
+from uuid import uuid4
 
 import numpy as np
 
@@ -31,7 +32,7 @@ class Checkpoint:
                 "made where it is missing."
             )
         self._written = monotonic()
-        self.seeds, self._state = self._read()
+        self._state = self._read()
 
     def load(self):
         """The state to go on from, a dict of tensors; None where there is none."""
@@ -49,12 +50,12 @@ class Checkpoint:
     def write(self, progress):
         """Write it now; where that fails, warn and leave the file as it is."""
         state = {k: v.detach().cpu().numpy() for k, v in progress.state_dict().items()}
-        # Another process may train the same: each writes a file of its own.
-        part = self.path.with_name(f"{self.path.stem}.{os.getpid()}.part")
+        # Another thread or machine may train the same: each writes a file of its own.
+        part = self.path.with_name(f"{self.path.stem}.{uuid4().hex}.part")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(part, "wb") as file:
-                np.savez(file, seeds=self.seeds, **state)
+                np.savez(file, **state)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, self.path)
@@ -81,13 +82,17 @@ class Checkpoint:
             )
 
     def _read(self):
-        """Seeds and state, None where there is no file."""
+        """The state, None where there is no file."""
         if not self.path.exists():
-            return None, None
+            return None
         try:
             with open(self.path, "rb") as file, np.load(file) as arrays:
                 state = dict(arrays)
-            return state.pop("seeds"), state
+            if "epoch" not in state:
+                raise ValueError("no epoch in it")
+            return state
+        except FileNotFoundError:  # another fit, of the same, has just ended
+            return None
         except Exception as error:  # NumPy's and zipfile's, of many kinds
             raise ValueError(
                 f"{self.path} is no checkpoint that can be read ({error}). Delete it "

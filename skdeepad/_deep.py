@@ -200,16 +200,21 @@ class BaseDeepDetector(
     def _continues(self):
         return self.warm_start and hasattr(self, "_state")
 
+    def _division_seed(self):
+        if self.distributed and self.random_state is None:
+            from skdeepad._processes import check_group, same_for_all
+
+            check_group()
+            return int(same_for_all(member_seeds(None, 1))[0])
+        return self.random_state
+
     def _fit(self, X, task):
         trained = TRAINED_BEFORE.get()
         continued = self._continues()
         if trained is not None and not continued and trained.serve(self, X):
             return
         checkpoint = self._checkpoint(X)
-        seeds = None if checkpoint is None else checkpoint.seeds
-        run = self._start(X, continued, seeds)
-        if checkpoint is not None:
-            checkpoint.seeds = run.seeds
+        run = self._start(X, continued)
         with EpochReports(self, task, run) as reports:
             history, n_epochs, unconverged = self._train(
                 run, reports=reports, checkpoint=checkpoint
@@ -269,7 +274,7 @@ class BaseDeepDetector(
         return self
 
     @in_own_modes
-    def _start(self, X, continued=False, seeds=None, scaled=None):
+    def _start(self, X, continued=False, scaled=None):
         """Learn the scale, and make the networks that training begins with.
 
         ``scaled`` is a scaler and its rows, of a detector that learnt the same scale.
@@ -289,8 +294,7 @@ class BaseDeepDetector(
             )
         if self.cuda_graphs:
             self._check_cuda_graphs(device)
-        if seeds is None:
-            seeds = member_seeds(self.random_state, self.n_estimators)
+        seeds = member_seeds(self.random_state, self.n_estimators)
         if self.distributed:
             check_group()
             seeds = same_for_all(seeds)
@@ -386,7 +390,9 @@ class BaseDeepDetector(
         """The file of this fit, or None."""
         if self.checkpoint_dir is None:
             return None
-        self._refuse_checkpoint_among_processes()
+        from skdeepad._rows import chunks
+
+        self._check_checkpoint_dir()
         params = self.get_params(deep=False)
         # Parameters that training does not depend on.
         for name in self._used_after - {"max_epochs"}:
@@ -394,10 +400,18 @@ class BaseDeepDetector(
         params["device"] = self._torch_device().type
         before = self._state if self._continues() else None
         name = type(self).__name__
-        digest = joblib.hash((name, params, X, before, version("skdeepad")))
+        # In parts: joblib would copy rows that do not lie one after the other.
+        rows = [joblib.hash(np.ascontiguousarray(X[chunk])) for chunk in chunks(X)]
+        digest = joblib.hash((name, params, rows, before, version("skdeepad")))
         return Checkpoint(self.checkpoint_dir, f"{name}-{digest}")
 
-    def _refuse_checkpoint_among_processes(self):
+    def _check_checkpoint_dir(self):
+        if self.random_state is None:
+            raise ValueError(
+                "checkpoint_dir needs a random_state: a fit is known again by its "
+                "parameters and rows, and random_state=None makes each another one. "
+                "Set random_state=0, say, or checkpoint_dir=None."
+            )
         if self.distributed:
             raise ValueError(
                 "checkpoint_dir and distributed=True do not go together: every "
@@ -696,10 +710,10 @@ def _to_arrays(state):
 
 
 def _to_tensors(state):
-    """And back, without a copy."""
+    """And back, copied."""
     import torch
 
-    return {name: torch.from_numpy(array) for name, array in state.items()}
+    return {name: torch.tensor(array, device="cpu") for name, array in state.items()}
 
 
 def _member_means(losses):

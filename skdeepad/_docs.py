@@ -52,7 +52,8 @@ checkpoint_dir : str or path-like, default=None
     Folder for the state of a long ``fit``, written after an epoch, ten
     seconds apart at least. A fit that was interrupted goes on from there
     when it is started again with the same parameters and rows, to the same
-    result as if it had not been. The file is removed when the fit ends.
+    result as if it had not been. The file is removed when the fit ends. Needs a
+    ``random_state``.
     ``BatchedGridSearchCV`` keeps files of its own there (see its notes), and
     ``partial_fit`` none.
 precision : {"float32", "tf32", "bf16", "auto"}, default="float32"

@@ -80,6 +80,9 @@ class BaseAutoencoderDetector(ReconstructionMixin, BaseDeepDetector):
         "output_activation": [StrOptions({"identity", "sigmoid"})],
     }
 
+    # What the loss is made of, and ``_set_gradients`` writes out.
+    _loss_methods: ClassVar[frozenset] = frozenset({"_loss"})
+
     # Outputs of the encoder for each latent dimension.
     _codes_per_latent: ClassVar[int] = 1
 
@@ -141,7 +144,7 @@ class BaseAutoencoderDetector(ReconstructionMixin, BaseDeepDetector):
         for cls in type(self).__mro__:
             if "_set_gradients" in vars(cls):
                 return True
-            if "_loss" in vars(cls):
+            if not self._loss_methods.isdisjoint(vars(cls)):
                 return False
 
     _fixed_by_first_fit: ClassVar[tuple] = (

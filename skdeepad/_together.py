@@ -356,11 +356,10 @@ def _joint_detector(courses, device):
 def _checkpoint(courses, run, leaving):
     """The file of this loop, or None."""
     first = courses[0].detectors[0]
-    # Networks of seeds that nobody chose are not asked for again.
-    unseeded = any(course.detectors[0].random_state is None for course in courses)
-    if first.checkpoint_dir is None or unseeded:
+    if first.checkpoint_dir is None:
         return None
-    first._refuse_checkpoint_among_processes()
+    for course in courses:
+        course.detectors[0]._check_checkpoint_dir()
     wanted = [
         (detector.max_epochs, _course_params(detector) | {"device": None})
         for course in courses
@@ -370,16 +369,16 @@ def _checkpoint(courses, run, leaving):
     sections = [sections.index(course.section) for course in courses]
     data = run.seeds, sections, run.x.cpu().numpy(), run.x.device.type
     digest = joblib.hash((type(first), wanted, data, version("skdeepad")))
-    return _LoopCheckpoint(first.checkpoint_dir, digest, leaving, run.seeds)
+    return _LoopCheckpoint(first.checkpoint_dir, digest, leaving)
 
 
 class _LoopCheckpoint(Checkpoint):
     """Holds the detectors that have ended too, and is there when all have."""
 
-    def __init__(self, folder, digest, leaving, seeds):
+    def __init__(self, folder, digest, leaving):
         # The one who removes it may be in another folder.
         super().__init__(Path(folder).resolve(), f"search-{digest}")
-        self._leaving, self.seeds, self._progress = leaving, seeds, None
+        self._leaving, self._progress = leaving, None
 
     def load(self):
         state = super().load()

@@ -421,10 +421,12 @@ def chunk_rows(network, itemsize=4):
 def mean_over_rows(network, function, X):
     """Mean over all rows of ``function``: ``(k, n, ...)`` rows to ``(k, ...)``."""
     network.eval()
-    total = 0
+    total = 0.0
     for x in X.split(chunk_rows(network)):
-        total = total + function(x.expand(network.members, -1, -1)).sum(1)
-    return total / len(X)
+        values = function(x.expand(network.members, -1, -1))
+        # Exact enough to hide the size of the chunks, which differs with the members.
+        total = total + values.sum(1, dtype=torch.float64)
+    return (total / len(X)).to(torch.float32)
 
 
 def _not_finite(losses, active):

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -113,16 +114,55 @@ def test_a_resumed_warm_start(problem, tmp_path):
     assert_equal_states(whole, resumed.fit(X))
 
 
-def test_seeds_that_nobody_chose_are_kept(problem, tmp_path):
+def test_a_random_state_is_needed(problem, tmp_path):
+    X, y = problem
+    detector = make(AutoencoderDetector).fit(X)
+    before = dict(vars(detector))
+    detector.set_params(checkpoint_dir=tmp_path, random_state=None)
+    with pytest.raises(ValueError, match="checkpoint_dir needs a random_state"):
+        detector.fit(X)
+    detector.set_params(checkpoint_dir=None, random_state=0)
+    assert vars(detector) == before
+    detector.set_params(checkpoint_dir=tmp_path, random_state=None)
+    options = {"scoring": "roc_auc", "cv": OneClassKFold(2), "error_score": "raise"}
+    with pytest.raises(ValueError, match="checkpoint_dir needs a random_state"):
+        BatchedGridSearchCV(detector, {"dropout": [0.1, 0.2]}, **options).fit(X, y)
+    assert not list(tmp_path.iterdir())
+    detector.partial_fit(X)  # writes none
+
+
+def test_fits_side_by_side_write_whole_files(problem, tmp_path, monkeypatch):
     X, _ = problem
-    detector = make(AutoencoderDetector, checkpoint_dir=tmp_path, random_state=None)
+    monkeypatch.setattr(skdeepad._checkpoint, "INTERVAL", 0.0)
+    replace, broken = os.replace, []
+
+    def checked(part, path):
+        with np.load(part) as arrays:
+            if "epoch" not in arrays:
+                broken.append(part)
+        replace(part, path)
+
+    monkeypatch.setattr(os, "replace", checked)
+    detector = make(AutoencoderDetector, max_epochs=20, checkpoint_dir=tmp_path)
+    with ThreadPoolExecutor(4) as pool:
+        fitted = list(pool.map(lambda _: clone(detector).fit(X), range(4)))
+    assert not broken
+    assert not list(tmp_path.iterdir())
+    for other in fitted[1:]:
+        assert_equal_states(fitted[0], other)
+
+
+def test_rows_are_known_again_however_they_lie(problem, tmp_path):
+    X, _ = problem
+    detector = make(AutoencoderDetector, checkpoint_dir=tmp_path)
     interrupt(detector, X, 3)
-    (file,) = tmp_path.iterdir()
-    with np.load(file) as checkpoint:
-        seed, loss = int(checkpoint["seeds"][0]), checkpoint["history/loss"]
-    detector.fit(X)
-    assert detector._noise_seed == seed
-    np.testing.assert_allclose(detector.history_["loss"][:2], loss[:, 0])
+    detector.set_params(max_epochs=5)
+    wide = np.hstack([X, X])[:, : X.shape[1]]
+    name = detector._checkpoint(X).path
+    assert name.exists()
+    assert detector._checkpoint(wide).path == name
+    assert detector._checkpoint(np.asfortranarray(X)).path == name
+    assert detector._checkpoint(X[::-1]).path != name
 
 
 @pytest.mark.parametrize(
@@ -370,19 +410,6 @@ def test_files_of_a_search_are_removed(rest, problem, tmp_path):
     BatchedGridSearchCV(detector, grid, **options).fit(X, y)
     assert len(list(seen.iterdir())) == options.get("n_jobs", 1)
     assert not list(folder.iterdir())
-
-
-def test_networks_of_no_seed_leave_no_file(problem, tmp_path):
-    X, y = problem
-    detector = make(AutoencoderDetector, random_state=None, checkpoint_dir=tmp_path)
-
-    def scoring(detector, X, y):
-        assert not list(tmp_path.iterdir())
-        return 1.0
-
-    options = {"scoring": scoring, "cv": OneClassKFold(2), "error_score": "raise"}
-    grid = {"dropout": [0.1, 0.2]}
-    BatchedGridSearchCV(detector, grid, refit=False, **options).fit(X, y)
 
 
 def test_a_folder_that_cannot_be_stops_no_search(problem, tmp_path):

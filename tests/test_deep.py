@@ -7,6 +7,7 @@ import sys
 import textwrap
 from contextlib import nullcontext
 
+import joblib
 import numpy as np
 import pytest
 import scipy.stats
@@ -475,6 +476,53 @@ def test_gradients_of_an_overridden_loss_are_not_used(problem):
     )
     np.testing.assert_array_equal(own.score_samples(X), stated.score_samples(X))
     np.testing.assert_array_equal(own.history_["loss"], stated.history_["loss"])
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "method"),
+    [
+        (
+            VAEDetector,
+            "_log_likelihood",
+            lambda self, output, x: -(output - x).abs(),
+        ),
+        (
+            DASVDD,
+            "_reduce",
+            lambda self, difference, reduction: difference.abs().sum(2),
+        ),
+    ],
+)
+def test_nor_those_of_what_a_loss_is_made_of(cls, name, method, problem):
+    X, _ = problem
+    plain = make(cls, kappa=0.9) if cls is DASVDD else make(cls)
+    other = type("Absolute", (cls,), {name: method})(**plain.get_params())
+    losses = [detector.fit(X).history_["loss"] for detector in (plain, other)]
+    assert not np.allclose(*losses, rtol=1e-2)
+    assert not np.allclose(
+        plain._state["encoder.0.weight"], other._state["encoder.0.weight"], atol=1e-4
+    )
+
+
+def test_a_fixed_centre_is_each_members_own_to_the_last_bit(problem):
+    X, _ = problem
+    X = np.repeat(X, 12, axis=0)
+    params = {"center": "fixed", "gamma": 0.1, "hidden_layer_sizes": (512,)}
+    alone = make(DASVDD, max_epochs=1, **params).fit(X)
+    together = make(DASVDD, max_epochs=1, n_estimators=4, **params).fit(X)
+    np.testing.assert_array_equal(alone.center_[0], together.center_[0])
+    for name, value in alone._state.items():
+        np.testing.assert_array_equal(value[0], together._state[name][0])
+
+
+def test_a_detector_loaded_as_a_memory_map_goes_on(problem, tmp_path):
+    X, _ = problem
+    detector = make(AutoencoderDetector).partial_fit(X)
+    joblib.dump(detector, tmp_path / "detector")
+    loaded = joblib.load(tmp_path / "detector", mmap_mode="r").partial_fit(X)
+    np.testing.assert_array_equal(
+        loaded.score_samples(X), detector.partial_fit(X).score_samples(X)
+    )
 
 
 @every_deep

@@ -65,7 +65,15 @@ def test_two_processes_train_what_one_does(problem, tmp_path):
         make(cls, dropout=0.2, batch_norm=True, random_state=None, **shared)
         for cls in DEEP
     ]
+    calibrated = make(
+        AutoencoderDetector, threshold="conformal", random_state=None, **shared
+    )
+    own.append(calibrated)
     first, second = fit_together(exact + own, X, tmp_path)
+    np.testing.assert_array_equal(
+        first[-1].calibration_scores_, second[-1].calibration_scores_
+    )
+    np.testing.assert_array_equal(first[-1].scaler_.mean_, second[-1].scaler_.mean_)
     for one, other in zip(first, second, strict=True):
         for name, value in one._state.items():
             np.testing.assert_array_equal(value, other._state[name])

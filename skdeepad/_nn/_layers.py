@@ -499,13 +499,14 @@ class Dropout(Stochastic):
 
     def draw(self, block, p, generator):
         # A unit is kept by 16 random bits, four units an integer: several times
-        # quicker than bernoulli_, and exact to 1 / 65536.
+        # quicker than bernoulli_. The probability is the next of 65536.
+        n_dropped = min(round(p * 2**16), 2**16 - 1)
         n_units = block.numel()
         bits = torch.empty(-(-n_units // 4), dtype=torch.int64, device=block.device)
         bits.random_(-(2**63), None, generator=generator)
         lanes = bits.view(torch.int16)[:n_units].view_as(block)
-        torch.ge(lanes, round(p * 2**16) - 2**15, out=block)
-        block.div_(1 - p)
+        torch.ge(lanes, n_dropped - 2**15, out=block)
+        block.div_(1 - n_dropped / 2**16)
 
     def forward(self, x):
         return x * self.noise_like(x) if self.training else x

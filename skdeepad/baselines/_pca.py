@@ -70,14 +70,22 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
             )
 
     def _fit(self, X, task):
-        X = X.astype(np.float64)
-        pca = PCA(n_components=self.n_components, random_state=self.random_state)
+        # Centred first: for many rows PCA takes the covariance of what it is given, in
+        # which a mean far from zero leaves no digits for the spread.
+        mean = X.mean(axis=0, dtype=np.float64)
+        centred = X - mean
+        self.pca_ = PCA(n_components=self.n_components, random_state=self.random_state)
         with np.errstate(invalid="ignore"):  # shares of no variance at all
-            self.pca_ = pca.fit(X)
+            self._fit_components(centred, mean)
             if isinstance(self.n_components, Integral):
                 return
-            while pca.n_components_ and not self._score_samples(X).any():
-                pca.set_params(n_components=pca.n_components_ - 1).fit(X)
+            while (n := self.pca_.n_components_) and not self._score_samples(X).any():
+                self.pca_.set_params(n_components=n - 1)
+                self._fit_components(centred, mean)
+
+    def _fit_components(self, centred, mean):
+        self.pca_.fit(centred)
+        self.pca_.mean_ += mean
 
     @property
     def _n_features_out(self):
@@ -93,16 +101,16 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         return scores
 
     def _errors(self, X):
-        X = X.astype(np.float64, copy=False)
-        return (self._reconstruct(X) - X) ** 2 / X.shape[1]
+        centred, reconstructed = self._centred(X)
+        return (reconstructed - centred) ** 2 / X.shape[1]
 
     # PCA's own methods do not take a code without components.
 
-    def _codes(self, X):
-        return (X - self.pca_.mean_) @ self.pca_.components_.T
-
-    def _reconstruct(self, X):
-        return self._codes(X) @ self.pca_.components_ + self.pca_.mean_
+    def _centred(self, X):
+        """Rows and their reconstructions, both without the mean."""
+        centred = X - self.pca_.mean_
+        components = self.pca_.components_
+        return centred, centred @ components.T @ components
 
     def transform(self, X):
         """Coordinates along the components.
@@ -115,7 +123,7 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         -------
         codes : ndarray of shape (n_samples, n_components)
         """
-        return self._codes(self._validate(X))
+        return (self._validate(X) - self.pca_.mean_) @ self.pca_.components_.T
 
     def reconstruct(self, X):
         """Rows as the components give them back.
@@ -128,7 +136,8 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         -------
         X_reconstructed : ndarray of shape (n_samples, n_features)
         """
-        return self._reconstruct(self._validate(X))
+        _, reconstructed = self._centred(self._validate(X))
+        return reconstructed + self.pca_.mean_
 
     def feature_errors(self, X):
         """What each feature adds to the anomaly score.

@@ -1,10 +1,10 @@
 """Finding, downloading and verifying data files."""
 
 import os
-import tempfile
 from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
+from uuid import uuid4
 
 
 def get_data_home(data_home=None):
@@ -64,13 +64,12 @@ def fetch_file(name, url, digest, hasher, *, data_home, download_if_missing):
     _verify(content, digest, hasher, path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # A reader sees the whole file or none, whenever the writer stops.
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+    temporary = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
     return path
 

@@ -112,6 +112,8 @@ class DASVDD(BaseAutoencoderDetector):
         "score_reduction": [StrOptions({"sum", "mean"})],
     }
 
+    _loss_methods: ClassVar[frozenset] = frozenset({"_loss", "_reduce"})
+
     # The weight gamma is held by the network.
     _used_before: ClassVar[frozenset] = BaseAutoencoderDetector._used_before | {
         "gamma",

@@ -103,6 +103,9 @@ default="expected_latent"
         "criterion",
         "n_samples",
     }
+    _loss_methods: ClassVar[frozenset] = frozenset(
+        {"_loss", "_log_likelihood", "_posterior"}
+    )
     _used_within: ClassVar[dict] = {**BaseAutoencoderDetector._used_within, "beta": 1}
 
     _fixed_by_first_fit: ClassVar[tuple] = (

@@ -112,3 +112,18 @@ def test_rows_on_all_their_components_have_no_error(kind, scale):
 def test_rows_that_are_all_equal():
     detector = PCADetector().fit(np.ones((9, 2)))
     assert detector.predict([[1, 1], [1, 2]]).tolist() == [1, -1]
+
+
+@pytest.mark.parametrize("offset", [1e7, 1e9])
+def test_a_mean_far_from_zero_leaves_the_digits_of_the_spread(offset):
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(2000, 2)) @ rng.normal(size=(2, 6))
+    X += 0.05 * rng.normal(size=X.shape)
+    expected = PCADetector().fit(X)
+    detector = PCADetector().fit(X + offset)
+    np.testing.assert_allclose(
+        detector.score_samples(X + offset), expected.score_samples(X), rtol=0.01
+    )
+    np.testing.assert_allclose(
+        detector.reconstruct(X + offset) - offset, expected.reconstruct(X), atol=1e-5
+    )

@@ -113,6 +113,13 @@ def test_own_table(tmp_path, capsys):
     assert mine["auroc"] == wine["auroc"]
     assert mine["n_features"] == X.shape[1]
 
+    # A column that may hold nothing is one of numbers.
+    gaps = table.assign(extra=pd.array([None, *range(len(X) - 1)], dtype="Int64"))
+    gaps.to_parquet(tmp_path / "gaps.parquet")
+    read, _ = tabular.load_parquet(tmp_path / "gaps.parquet", "kind", True)
+    assert np.isnan(read[0, -1])
+    np.testing.assert_array_equal(read[1:, -1], range(len(X) - 1))
+
     # Another file of the same name is another data set.
     table[::2].to_parquet(tmp_path / "mine.parquet")
     tabular.main([*arguments, "--label", "kind"])

@@ -51,7 +51,10 @@ def test_fetch_downloads_once(published, tmp_path):
     X, y = fetch_adbench("cardio", data_home=home, return_X_y=True)
     assert X.dtype == np.float64
     assert y.tolist() == [1, -1, 1]
-    assert [p.name for p in (home / "adbench").iterdir()] == ["6_cardio.npz"]
+    (path,) = (home / "adbench").iterdir()
+    assert path.name == "6_cardio.npz"
+    # For others to read, where the user's files are.
+    assert path.stat().st_mode == published.stat().st_mode
     published.unlink()
     bunch = fetch_adbench("6_cardio", data_home=home)
     np.testing.assert_array_equal(bunch.data, X)

@@ -194,3 +194,14 @@ def test_own_backward_pass_is_autograds(name, training, members):
 def test_layers_that_only_autograd_can_pass_back():
     assert layers.recorded(nn.Sequential(layers.Linear(1, 4, 4))) is not None
     assert layers.recorded([layers.Linear(1, 4, 4), nn.Flatten(2)]) is None
+
+
+@pytest.mark.parametrize("p", [0.1, 0.99999, 0.9999999])
+def test_dropout_keeps_the_mean_whatever_its_probability(p):
+    layer = layers.Dropout(1, p, "relu")
+    layer.seed([0], lambda seeds: generators(len(seeds)), n_steps=1)
+    mask = layer.noise_like(torch.empty(1, 2000, 1000))
+    kept = mask[mask > 0]
+    assert len(kept.unique()) == 1
+    expected = mask.numel() / float(kept[0])
+    assert abs(len(kept) - expected) < 5 * expected**0.5
