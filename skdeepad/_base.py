@@ -142,24 +142,23 @@ def round_scores(scores, out=None):
     return out
 
 
-def _keys(X):
-    """Hashes of rows; None where they are not of numbers, or sparse."""
+def _keys(X, indices):
+    """Hashes of some rows; None where they are not of numbers, or sparse."""
     if issparse(X):
         return None
+    rows = X[indices] if hasattr(X, "dtype") else _safe_indexing(X, indices)
     try:
-        X = X if isinstance(X, np.ndarray) else np.asarray(X, dtype=np.float64)
+        rows = rows if isinstance(rows, np.ndarray) else np.asarray(rows, np.float64)
     except (TypeError, ValueError):  # text
         return None
-    return row_keys(X, seed=0) if X.ndim == 2 and X.dtype.kind in "fiu" else None
+    is_table = rows.ndim == 2 and rows.dtype.kind in "fiu"
+    return row_keys(rows, seed=0) if is_table else None
 
 
 def _keys_of_some(X):
     """Hashes of up to a hundred rows, by which they are known again; or None."""
-    if issparse(X):
-        return None
     n_rows = _num_samples(X)
-    places = np.linspace(0, n_rows - 1, min(100, n_rows)).astype(int)
-    return _keys(X[places] if hasattr(X, "dtype") else _safe_indexing(X, places))
+    return _keys(X, np.linspace(0, n_rows - 1, min(100, n_rows)).astype(int))
 
 
 def _is_calibrated(detector):
@@ -347,11 +346,11 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     def _warn_of_training_rows(self, X, y):
         known = getattr(self, "_training_keys", None)
-        if known is None or issparse(X):
+        if known is None:
             return
         given = np.zeros(len(known), dtype=bool)
         for chunk in gen_batches(_num_samples(X), 2**16):
-            keys = _keys(X[chunk] if hasattr(X, "dtype") else _safe_indexing(X, chunk))
+            keys = _keys(X, chunk)
             if keys is None:
                 return
             given |= np.isin(known, keys if y is None else keys[y[chunk] == 1])

@@ -25,6 +25,9 @@ every_decoder = pytest.mark.parametrize(
 
 # Everything a fit may keep or draw: random layers, statistics, several networks.
 HARD = {"dropout": 0.3, "batch_norm": True, "n_estimators": 2, "weight_decay": 1e-3}
+# Small ones of another kind.
+CONV = {"architecture": "conv", "image_shape": (1, 2, 3), "hidden_layer_sizes": (3,)}
+STOP = {"early_stopping": True, "n_estimators": 2, "n_iter_no_change": 2}
 
 
 def make(cls, **params):

@@ -17,13 +17,11 @@ from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
 from skdeepad._deep import BaseDeepDetector
 from skdeepad._graphs import WARM_UP_STEPS, ReplayedStep, capture
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
-from tests.conftest import HARD, every_deep, make
+from tests.conftest import CONV, HARD, STOP, every_deep, make
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-CONV = {"architecture": "conv", "image_shape": (1, 2, 3), "hidden_layer_sizes": (3,)}
 BF16 = {"precision": "bf16"}
-STOP = {"early_stopping": True, "n_estimators": 2, "n_iter_no_change": 2}
 PARAMS = [{}, HARD, CONV, CONV | HARD, BF16, STOP]
 CLOSE = {"rtol": 1e-5, "atol": 1e-7}
 FORBIDDEN = ("random", "uniform", "normal", "bernoulli", "_local_scalar_dense")

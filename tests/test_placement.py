@@ -9,7 +9,7 @@ from sklearn import config_context
 
 import skdeepad._checkpoint
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
-from tests.conftest import HARD, every_deep, make
+from tests.conftest import CONV, HARD, STOP, every_deep, make
 from tests.second_device import DEVICE, Event, second_device, setup
 
 pytestmark = [
@@ -20,9 +20,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
 ]
 
-CONV = {"architecture": "conv", "image_shape": (1, 2, 3), "hidden_layer_sizes": (3,)}
 BF16 = {"precision": "bf16", "max_epochs": 2}
-STOP = {"early_stopping": True, "n_estimators": 2, "n_iter_no_change": 2}
 # Rounding differs where the CPU splits a product, or adds up, in another way.
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 

@@ -101,16 +101,13 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         return scores
 
     def _errors(self, X):
-        centred, reconstructed = self._centred(X)
-        return (reconstructed - centred) ** 2 / X.shape[1]
+        centred = X - self.pca_.mean_
+        return (self._codes(X) @ self.pca_.components_ - centred) ** 2 / X.shape[1]
 
     # PCA's own methods do not take a code without components.
 
-    def _centred(self, X):
-        """Rows and their reconstructions, both without the mean."""
-        centred = X - self.pca_.mean_
-        components = self.pca_.components_
-        return centred, centred @ components.T @ components
+    def _codes(self, X):
+        return (X - self.pca_.mean_) @ self.pca_.components_.T
 
     def transform(self, X):
         """Coordinates along the components.
@@ -123,7 +120,7 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         -------
         codes : ndarray of shape (n_samples, n_components)
         """
-        return (self._validate(X) - self.pca_.mean_) @ self.pca_.components_.T
+        return self._codes(self._validate(X))
 
     def reconstruct(self, X):
         """Rows as the components give them back.
@@ -136,8 +133,8 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         -------
         X_reconstructed : ndarray of shape (n_samples, n_features)
         """
-        _, reconstructed = self._centred(self._validate(X))
-        return reconstructed + self.pca_.mean_
+        codes = self._codes(self._validate(X))
+        return codes @ self.pca_.components_ + self.pca_.mean_
 
     def feature_errors(self, X):
         """What each feature adds to the anomaly score.
