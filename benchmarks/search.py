@@ -4,8 +4,9 @@ Protocol: four ADBench sets (at most 5,000 rows), 24 candidates (learning rate x
 decay x dropout) by 5 folds of OneClassKFold, layers 64-32, batches of 32, 20 epochs,
 scored by ROC AUC, without a refit. BatchedGridSearchCV and GridSearchCV over the same
 estimator, and GridSearchCV over PyOD's AutoEncoder with the same layers, grid and
-epochs; all with n_jobs=2, their worker processes started and imports done, here as
-there, before the clock runs. The subjects take turns; nothing else may run.
+epochs; all with n_jobs=2. Each searches a few rows before the clock runs, so that its
+worker processes have started and imports are done. The subjects take turns; nothing
+else may run.
 """
 
 import argparse
@@ -14,16 +15,14 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from benchmarks.results_file import LOCAL, ResultsFile, versions
 from benchmarks.tabular import PyODAutoEncoder
 from skdeepad import AutoencoderDetector
-from skdeepad.datasets import fetch_adbench
+from skdeepad.datasets import fetch_adbench, load_wine
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
 
 DATA = ["cardio", "thyroid", "pendigits", "mammography"]
@@ -67,13 +66,13 @@ class PyODSearched(PyODAutoEncoder):
         return self
 
 
-def searches(n_jobs):
+def searches(n_jobs, epochs=EPOCHS):
     """The subjects, not fitted."""
     ours = AutoencoderDetector(
         hidden_layer_sizes=HIDDEN,
         latent_dim=None,
         batch_size=BATCH_SIZE,
-        max_epochs=EPOCHS,
+        max_epochs=epochs,
         random_state=0,
     )
     options = {
@@ -86,7 +85,7 @@ def searches(n_jobs):
             ours, GRID, n_jobs=n_jobs, **options
         ),
         "GridSearchCV": GridSearchCV(ours, GRID, n_jobs=n_jobs, **options),
-        PYOD: GridSearchCV(PyODSearched(), GRID, n_jobs=n_jobs, **options),
+        PYOD: GridSearchCV(PyODSearched(epochs=epochs), GRID, n_jobs=n_jobs, **options),
     }
 
 
@@ -98,24 +97,20 @@ def load(name):
     return X[kept], y[kept]
 
 
-def warm_up(n_jobs, with_pyod):
-    """Start the worker processes; import what will be needed, there and here."""
-    X = np.random.RandomState(0).normal(size=(200, 5))
-    small = [AutoencoderDetector(max_epochs=1)]
-    if with_pyod:
-        small.append(PyODSearched(epochs=1))
-    for detector in small:
-        _fit(detector, X)
-    joblib.Parallel(n_jobs=n_jobs)(
-        joblib.delayed(_fit)(detector, X) for detector in small * 2 * n_jobs
-    )
+def warm_up(n_jobs, subjects):
+    """Search a few rows: starts the worker processes and imports what is needed."""
+    X, y = load_wine(return_X_y=True)
+    for subject in subjects:
+        fitted(subject, X, y, n_jobs, epochs=1)
 
 
-def _fit(detector, X):
+def fitted(subject, X, y, n_jobs, epochs=EPOCHS):
+    """A search, carried out."""
+    search = searches(n_jobs, epochs)[subject]
     with warnings.catch_warnings():
         # PyOD's own deprecation notes are not ours to print.
         warnings.simplefilter("ignore")
-        clone(detector).fit(X)
+        return search.fit(X, y)
 
 
 def main(arguments=None):
@@ -137,14 +132,11 @@ def main(arguments=None):
     ]
     todo = [unit for unit in units if not results.has(unit)]
     if todo:
-        warm_up(args.n_jobs, any(unit["subject"] == PYOD for unit in todo))
+        warm_up(args.n_jobs, args.subjects)
     for unit in todo:
         X, y = load(unit["data"])
-        search = searches(args.n_jobs)[unit["subject"]]
         start = time.perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            search.fit(X, y)
+        search = fitted(unit["subject"], X, y, args.n_jobs)
         seconds = time.perf_counter() - start
         print(f"{unit['data']}, {unit['subject']}: {seconds:.1f} s", flush=True)
         outcome = {

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import joblib
 import numpy as np
@@ -41,6 +42,10 @@ SETTLED_BY_VALIDATION = "n_features_in_", "feature_names_in_", "_sklearn_output_
 
 # Networks that a search has trained together, for the fits that follow.
 TRAINED_BEFORE: ContextVar = ContextVar("trained_before", default=None)
+
+# The networks that detectors score with: by the detector, its state and the device.
+# Not among its attributes, which scoring leaves alone, nor in its pickles.
+SCORING: WeakKeyDictionary = WeakKeyDictionary()
 
 
 def in_own_modes(function):
@@ -521,11 +526,17 @@ class BaseDeepDetector(
         fitted.__dict__.update(self._fitted_params)
         return fitted
 
-    def _network(self, dtype, device):
-        """The fitted network, its weights a copy in the given type and place."""
-        fitted = self._as_fitted()
-        network = fitted._build_network(self.n_features_in_, fitted.n_estimators)
-        return self._load_state(network, dtype, device)
+    def _scoring_network(self, device):
+        """The fitted network in float64, made once for a state and a device."""
+        import torch
+
+        state, place, network = SCORING.get(self, (None, None, None))
+        if state is not self._state or place != device:
+            fitted = self._as_fitted()
+            network = fitted._build_network(self.n_features_in_, fitted.n_estimators)
+            network = self._load_state(network, torch.float64, device).eval()
+            SCORING[self] = self._state, device, network
+        return network
 
     def _load_state(self, network, dtype, device):
         import torch
@@ -567,7 +578,7 @@ class BaseDeepDetector(
 
         device = self._torch_device()
         fitted = self._as_fitted()
-        network = self._network(torch.float64, device).eval()
+        network = self._scoring_network(device)
         n_chunk = chunk_rows(network, itemsize=8)
         work = min(n_chunk, len(X)) * network.work
         outputs = None

@@ -1,10 +1,12 @@
 """Training options that all deep detectors share."""
 
 import copy
+import gc
 import pickle
 import subprocess
 import sys
 import textwrap
+import weakref
 from contextlib import nullcontext
 
 import joblib
@@ -535,6 +537,27 @@ def test_scoring_in_chunks_is_scoring_at_once(cls, problem, monkeypatch):
     np.testing.assert_allclose(
         detector.transform(X), outputs[1], rtol=1e-12, atol=1e-14
     )
+
+
+@every_deep
+def test_the_network_to_score_with_is_made_once_a_state(cls, problem):
+    X, _ = problem
+    detector = make(cls, warm_start=True).fit(X)
+    network = detector._scoring_network(torch.device("cpu"))
+    before = detector.score_samples(X)
+    assert detector._scoring_network(torch.device("cpu")) is network
+    copied = pickle.loads(pickle.dumps(detector))
+    np.testing.assert_array_equal(copied.score_samples(X), before)
+    for fit, rows in ((detector.fit, X), (detector.partial_fit, X[:50])):
+        fit(rows)
+        fresh = pickle.loads(pickle.dumps(detector)).score_samples(X)
+        np.testing.assert_array_equal(detector.score_samples(X), fresh)
+        assert not np.array_equal(fresh, before)
+        before = fresh
+    known = weakref.ref(detector._scoring_network(torch.device("cpu")))
+    del detector, fit
+    gc.collect()
+    assert known() is None
 
 
 def test_import_and_construction_do_not_import_torch():

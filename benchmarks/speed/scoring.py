@@ -5,6 +5,7 @@ Protocol: a million rows of 30 standard normal features. All detectors are fitte
 detectors with their defaults. PyOD scores in batches of 32, its default, and of 4,096,
 which its ``decision_function`` takes as an argument. OneClassSVM and LocalOutlierFactor
 would take minutes, and are timed on 20,000 of the rows: the cost of a row is theirs.
+One row at a time is the median of 500 calls.
 
 The floor is what the network's four matrix products take in float64, the precision of
 our scores: ``torch.mm`` into memory that is kept, for the quickest of three sizes of
@@ -34,6 +35,8 @@ ROWS, FEATURES, TRAINING_ROWS = 1_000_000, 30, 2000
 FEWER_ROWS = 20_000
 FLOOR_CHUNKS = [1024, 8192, 65536]
 PRODUCTS = "matrix products"
+ONE_BY_ONE, CALLS = "one by one", 500
+ALONE = ["skdeepad", "PyOD", "IsolationForest"]
 # Subject, its variant and at most how many rows it scores.
 SUBJECTS = [
     ("skdeepad", "", ROWS),
@@ -44,6 +47,7 @@ SUBJECTS = [
     ("OneClassSVM", "", FEWER_ROWS),
     ("LocalOutlierFactor", "", FEWER_ROWS),
     *((PRODUCTS, f"chunks of {n}", ROWS) for n in FLOOR_CHUNKS),
+    *((name, ONE_BY_ONE, 1) for name in ALONE),
 ]
 
 
@@ -80,6 +84,9 @@ def measure(measurements, train, X, rounds, subjects):
 
 
 def _score_seconds(fitted, name, variant, X):
+    if variant == ONE_BY_ONE:
+        times = [timed_scores(fitted(name), X, warm_up=i == 0) for i in range(CALLS)]
+        return [np.median(times)]
     size = int(variant.split()[-1]) if variant else None
     if name == PRODUCTS:
         return [products_seconds(X, size)]
@@ -119,7 +126,7 @@ def named_costs(table):
     costs = {}
     for (subject, variant), cost in row_costs(table)[0].items():
         label = f"{subject}, {variant}" if variant else subject
-        if rows[subject, variant] < most:
+        if 1 < rows[subject, variant] < most:
             label += f" (from {rows[subject, variant]:,} rows)"
         costs[label] = cost
     return costs
@@ -133,6 +140,7 @@ def report(table):
     costs, products = row_costs(table)
     ours, pyod = costs.get(("skdeepad", "")), costs.get(("PyOD", ""))
     large = costs.get(("PyOD", "batches of 4096"))
+    (_, alone), *others = ((name, costs.get((name, ONE_BY_ONE))) for name in ALONE)
     deepod = costs.get(("DeepOD DeepSVDD", ""))
     print_ratios(
         [
@@ -142,6 +150,10 @@ def report(table):
             *(
                 (f"rows a second / {name}'s", costs.get((name, "")), ours, "")
                 for name in CLASSICAL
+            ),
+            *(
+                (f"seconds of one row / {name}'s", alone, one, "")
+                for name, one in others
             ),
             ("seconds / those of its matrix products", ours, products, "<= 3"),
         ]

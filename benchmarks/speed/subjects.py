@@ -156,11 +156,12 @@ def timed_fit(make, X):
         return detector, seconds_of(detector.fit, X)
 
 
-def timed_scores(detector, X, **options):
+def timed_scores(detector, X, warm_up=True, **options):
     """Seconds of scoring the rows."""
     score = getattr(detector, "score_samples", None) or detector.decision_function
     with quiet():
-        score(X[:WARM_UP_ROWS], **options)
+        if warm_up:
+            score(X[:WARM_UP_ROWS], **options)
         return seconds_of(partial(score, **options), X)
 
 

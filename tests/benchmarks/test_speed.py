@@ -236,6 +236,17 @@ def test_scoring_of_known_figures(capsys):
         rows(0.5, 0.9, subject=scoring.PRODUCTS, variant="chunks of 1", rows=1000),
         rows(0.4, 0.4, subject=scoring.PRODUCTS, variant="chunks of 2", rows=1000),
     )
+    known = pd.concat(
+        [
+            known,
+            *(
+                table(
+                    rows(best, best, subject=name, variant=scoring.ONE_BY_ONE, rows=1)
+                )
+                for name, best in (("skdeepad", 0.1), ("PyOD", 0.4))
+            ),
+        ]
+    )
     scoring.report(known)
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split()[-2:] == ["best", "median"]
@@ -244,6 +255,8 @@ def test_scoring_of_known_figures(capsys):
     assert found["rows a second / PyOD's"] == ["20.000", "17.500"]
     assert found["rows a second / OneClassSVM's"] == ["100.000", "175.000"]
     assert found["seconds / those of its matrix products"] == ["2.500", "3.750"]
+    assert found["seconds of one row / PyOD's"] == ["0.250", "0.250"]
+    assert found["seconds of one row / IsolationForest's"] == ["-", "-"]
 
 
 def test_the_products_are_those_of_the_network(monkeypatch):
