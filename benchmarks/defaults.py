@@ -20,11 +20,13 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.engine import add_arguments, run_missing
 from benchmarks.results_file import LOCAL, ResultsFile, params_id, versions
 from benchmarks.tabular import ADBENCH, numbered, split
-from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
+from skdeepad import DASVDD, AutoencoderDetector, DeepSVDD, VAEDetector
 
 CHOSEN_ON = numbered({2, 4, 6, 14, 18, 20, 25, 26, 29, 32, 38, 39, 45})
 MAX_TRAIN_ROWS, MAX_TEST_ROWS = 1500, 4000
-DETECTORS = {d.__name__: d for d in (AutoencoderDetector, VAEDetector, DASVDD)}
+DETECTORS = {
+    d.__name__: d for d in (AutoencoderDetector, VAEDetector, DASVDD, DeepSVDD)
+}
 
 
 def _courses(text):
@@ -73,6 +75,13 @@ COURSES = {
         64 30 2e-3
         64 30 3e-3
     """,
+    "DeepSVDD": """
+        64 30 1e-3
+        64 30 3e-3
+        64 30 1e-2
+        64 10 3e-3
+        64 100 3e-3
+    """,
 }
 # Changes of the defaults, one at a time.
 CHANGES = {
@@ -104,6 +113,18 @@ CHANGES = {
         {"score_reduction": "mean"},
         {"gamma": 0.01},
         {"loss_reduction": "mean", "score_reduction": "mean"},
+    ],
+    "DeepSVDD": [
+        {"pretrain_epochs": 10},
+        {"pretrain_epochs": 30},
+        {"pretrain_epochs": 100},
+        {"nu": 0.1},
+        {"activation": "relu"},
+        {"batch_norm": True},
+        {"latent_dim": 32},
+        {"latent_dim": 64},
+        {"hidden_layer_sizes": (128,)},
+        {"hidden_layer_sizes": (256, 128)},
     ],
 }
 KEY = ["data", "detector", "settings", "params_id", "seed"]

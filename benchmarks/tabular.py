@@ -32,6 +32,7 @@ from benchmarks.results_file import LOCAL, ResultsFile, params_id, versions
 from skdeepad import (
     DASVDD,
     AutoencoderDetector,
+    DeepSVDD,
     KDEDetector,
     PCADetector,
     VAEDetector,
@@ -51,6 +52,7 @@ METHODS = {
     ),
     "VAEDetector": lambda s: VAEDetector(standardize=False, random_state=s),
     "DASVDD": lambda s: DASVDD(standardize=False, random_state=s),
+    "DeepSVDD": lambda s: DeepSVDD(standardize=False, random_state=s),
     "OneClassSVM": lambda s: OneClassSVM(),
     "IsolationForest": lambda s: IsolationForest(random_state=s),
     "KDE (5-fold)": lambda s: KDEDetector(),
@@ -98,7 +100,7 @@ class PyODAutoEncoder(OutlierMixin, BaseEstimator):
 # Run only where asked for: PyOD is no part of the development environment.
 OPTIONAL = {"PyOD AutoEncoder": PyODAutoEncoder}
 IMPORTS = {"PyOD AutoEncoder": ["pyod.models.auto_encoder"]}
-OURS = ("AutoencoderDetector", "VAEDetector", "DASVDD")
+OURS = ("AutoencoderDetector", "VAEDetector", "DASVDD", "DeepSVDD")
 
 KEY = ["dataset", "method", "seed", "max_train_rows", "params_id"]
 MEASURES = [

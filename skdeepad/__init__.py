@@ -3,6 +3,7 @@
 - ``AutoencoderDetector``: autoencoder, scored by its reconstruction error.
 - ``VAEDetector``: variational autoencoder, scored at the expected latent code.
 - ``DASVDD``: autoencoder with a trained centre of its codes.
+- ``DeepSVDD``: network that maps normal rows close to a point.
 - ``KDEDetector``, ``PCADetector``: kernel density and principal components.
 - ``ThresholdedDetector``: thresholds, p-values and probabilities for any detector.
 
@@ -20,6 +21,7 @@ _PUBLIC = {
     "AutoencoderDetector": "skdeepad.detectors._autoencoder",
     "VAEDetector": "skdeepad.detectors._vae",
     "DASVDD": "skdeepad.detectors._dasvdd",
+    "DeepSVDD": "skdeepad.detectors._deep_svdd",
     "KDEDetector": "skdeepad.baselines._kde",
     "PCADetector": "skdeepad.baselines._pca",
     "ThresholdedDetector": "skdeepad.thresholds._detector",

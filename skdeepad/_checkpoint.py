@@ -34,11 +34,16 @@ class Checkpoint:
         self._written = monotonic()
         self._state = self._read()
 
+    @property
+    def has_begun(self):
+        """Whether there is a state to go on from."""
+        return self._state is not None
+
     def load(self):
         """The state to go on from, a dict of tensors; None where there is none."""
         import torch
 
-        if self._state is None:
+        if not self.has_begun:
             return None
         return {name: torch.from_numpy(array) for name, array in self._state.items()}
 

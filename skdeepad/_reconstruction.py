@@ -11,7 +11,7 @@ from skdeepad._deep import BaseDeepDetector, layer_sizes
 
 
 class ReconstructionMixin:
-    """What detectors with a decoder add; their network has ``encode``, ``decode``."""
+    """What detectors that score by a decoder add: their network has ``decode``."""
 
     def reconstruct(self, X):
         """Rows as the network gives them back.
@@ -60,7 +60,7 @@ class ReconstructionMixin:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class BaseAutoencoderDetector(ReconstructionMixin, BaseDeepDetector):
+class BaseAutoencoderDetector(BaseDeepDetector):
     """Base class of the detectors built on an encoder and a mirrored decoder.
 
     Beside ``_loss`` a detector may have ``_set_gradients(network, x)``, which gives the
@@ -86,7 +86,7 @@ class BaseAutoencoderDetector(ReconstructionMixin, BaseDeepDetector):
     # Outputs of the encoder for each latent dimension.
     _codes_per_latent: ClassVar[int] = 1
 
-    def _build_network(self, n_features, members):
+    def _build_network(self, n_features, members, bias=True):
         from skdeepad._nn import Autoencoder
 
         image_shape = self._image_shape(n_features)
@@ -119,6 +119,7 @@ class BaseAutoencoderDetector(ReconstructionMixin, BaseDeepDetector):
             sigmoid_output=self.output_activation == "sigmoid",
             batch_norm=self.batch_norm,
             dropout=float(self.dropout),
+            bias=bias,
         )
 
     def _phases(self, network):

@@ -189,7 +189,8 @@ def train(
         tensors that would be kept; training stops if that returns True.
     diverged : dict, default=None
         Where given, a member whose loss is not finite is noted here, as what
-        :func:`diverged_message` takes after it, and the others go on.
+        :func:`diverged_message` takes after it, and the others go on; members noted
+        before do not train.
     checkpoint : Checkpoint, default=None
         Where to go on from, and to save to after each epoch.
     distributed : bool, default=False
@@ -212,6 +213,7 @@ def train(
         When a loss is not finite and ``diverged`` is None.
     """
     progress = _Progress(network, phases, first_epoch, early_stopping)
+    progress.active[list(diverged or ())] = False
     last_epoch, stop = first_epoch + max_epochs, False
     layers = random_layers(network)
     own = (_processes.rank(),) if distributed else ()
@@ -418,15 +420,23 @@ def chunk_rows(network, itemsize=4):
 
 
 @torch.no_grad()
-def mean_over_rows(network, function, X):
-    """Mean over all rows of ``function``: ``(k, n, ...)`` rows to ``(k, ...)``."""
+def mean_over_rows(network, function, X, rows=None):
+    """Mean of ``function``, ``(k, n, ...)`` rows to ``(k, ...)``, over each's rows.
+
+    ``rows`` is as in :func:`train`.
+    """
     network.eval()
+    n_rows = len(X) if rows is None else rows.shape[1]
+    if rows is None:
+        chunks = X.split(chunk_rows(network))
+    else:
+        chunks = _gather(X, rows, chunk_rows(network))
     total = 0.0
-    for x in X.split(chunk_rows(network)):
+    for x in chunks:
         values = function(x.expand(network.members, -1, -1))
         # Exact enough to hide the size of the chunks, which differs with the members.
         total = total + values.sum(1, dtype=torch.float64)
-    return (total / len(X)).to(torch.float32)
+    return (total / n_rows).to(torch.float32)
 
 
 def _not_finite(losses, active):

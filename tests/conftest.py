@@ -7,7 +7,7 @@ import skdeepad
 import skdeepad._training
 from skdeepad._base import BaseDetector
 from skdeepad._deep import BaseDeepDetector
-from skdeepad._reconstruction import BaseAutoencoderDetector
+from skdeepad._reconstruction import ReconstructionMixin
 from tests.faults import Epochs
 
 # ThresholdedDetector needs another detector, and has tests of its own.
@@ -19,7 +19,7 @@ ALL = [
 DEEP = [cls for cls in ALL if issubclass(cls, BaseDeepDetector)]
 every_deep = pytest.mark.parametrize("cls", DEEP)
 every_decoder = pytest.mark.parametrize(
-    "cls", [cls for cls in DEEP if issubclass(cls, BaseAutoencoderDetector)]
+    "cls", [cls for cls in DEEP if issubclass(cls, ReconstructionMixin)]
 )
 
 
@@ -33,7 +33,7 @@ STOP = {"early_stopping": True, "n_estimators": 2, "n_iter_no_change": 2}
 def make(cls, **params):
     """A detector that trains in a moment and repeats."""
     names = cls().get_params()
-    quick = {"max_epochs": 5, "random_state": 0}
+    quick = {"max_epochs": 5, "pretrain_epochs": 1, "random_state": 0}
     quick = {name: value for name, value in quick.items() if name in names}
     return cls(**(quick | params))
 

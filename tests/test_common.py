@@ -468,7 +468,7 @@ EFFECTS = {
     "hidden_layer_sizes": ((5,), {}),
     "decoder_layer_sizes": ((7,), {}),
     "latent_dim": (3, {}),
-    "activation": ("tanh", {}),
+    "activation": ("elu", {}),
     "output_activation": ("sigmoid", {"standardize": False}),
     "batch_norm": (True, {}),
     "dropout": (0.5, {}),
@@ -505,6 +505,8 @@ EFFECTS = {
     "n_samples": (3, {"scoring": "multi_sample"}),
     "beta": (0.3, {}),
     "likelihood": ("bernoulli", {"standardize": False}),
+    "nu": (0.2, {}),
+    "pretrain_epochs": (4, {}),
 }
 # Tested elsewhere: what they change is not the scores of a first fit.
 ELSEWHERE = {

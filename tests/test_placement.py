@@ -1,6 +1,7 @@
 """Whole fits on a second device: every tensor is where it belongs, and right."""
 
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -59,7 +60,8 @@ def test_a_fit_and_all_that_is_asked_of_it(cls, params, problem):
         there = make(cls, **params).fit(X, y)
         assert there.device_ == str(DEVICE)
         assert_close(there, here, X)
-        for method in ("transform", "reconstruct", "feature_errors"):
+        methods = "transform", "reconstruct", "feature_errors"
+        for method in filter(partial(hasattr, here), methods):
             values = getattr(there, method)(X)
             np.testing.assert_allclose(values, getattr(here, method)(X), **CLOSE)
         stored = pickle.dumps(there)

@@ -43,6 +43,8 @@ class Autoencoder(nn.Module):
         Normalise before each hidden activation.
     dropout : float
         Probability with which a hidden unit is dropped in training.
+    bias : bool
+        Whether layers add a trained number to each of their outputs.
 
     Attributes
     ----------
@@ -68,10 +70,11 @@ class Autoencoder(nn.Module):
         sigmoid_output,
         batch_norm,
         dropout,
+        bias,
     ):
         super().__init__()
         self.members = members
-        self._block = activation, batch_norm, dropout
+        self._block, self._bias = (activation, batch_norm, dropout), bias
         self.width, self.work = n_features, 0
         if image_shape is None:
             encoder = self._mlp(n_features, hidden_layer_sizes, code_size)
@@ -117,8 +120,15 @@ class Autoencoder(nn.Module):
         encoder, decoder = self._recorded
         return set_gradients(x, [*encoder, *on_code, *decoder], loss)
 
+    def without_decoder(self):
+        """The same with codes as its output."""
+        self.decoder = nn.Sequential()
+        self._recorded = self._recorded[0], []
+        return self
+
     def _layer(self, make_layer, n_in, n_out, *args, positions=1, bias=True):
         """A layer, counted in width and work; convolved at so many positions."""
+        bias = bias and self._bias
         layer = make_layer(self.members, n_in, n_out, *args, bias=bias)
         self.width = max(self.width, n_out * positions)
         self.work += layer.weight.numel() * positions
@@ -133,7 +143,7 @@ class Autoencoder(nn.Module):
             self._layer(make_layer, n_in, n_out, *args, positions=positions, bias=bias)
         ]
         if batch_norm:
-            block.append(BatchNorm(self.members, n_out))
+            block.append(BatchNorm(self.members, n_out, affine=self._bias))
         block.append(Activation(activation))
         if dropout:
             block.append(Dropout(self.members, dropout, activation))

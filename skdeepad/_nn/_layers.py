@@ -265,10 +265,13 @@ class BatchNorm(nn.Module):
     momentum = 0.1
     eps = 1e-5
 
-    def __init__(self, members, features):
+    def __init__(self, members, features, affine=True):
         super().__init__()
-        self.weight = nn.Parameter(empty(members, features))
-        self.bias = nn.Parameter(empty(members, features))
+        # Not trained where it is not affine: it stays one and zero.
+        self.weight, self.bias = (
+            nn.Parameter(empty(members, features), requires_grad=affine)
+            for _ in range(2)
+        )
         self.register_buffer("running_mean", empty(members, features))
         self.register_buffer("running_var", empty(members, features))
 

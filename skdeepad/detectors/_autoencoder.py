@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from sklearn.utils._param_validation import Interval
 
-from skdeepad._reconstruction import BaseAutoencoderDetector
+from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class AutoencoderDetector(BaseAutoencoderDetector):
+class AutoencoderDetector(ReconstructionMixin, BaseAutoencoderDetector):
     """Autoencoder whose mean squared reconstruction error is the anomaly score.
 
     The network is trained to give normal rows back through a narrow code; a row

@@ -10,11 +10,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skdeepad._random import member_seeds
-from skdeepad._reconstruction import BaseAutoencoderDetector
+from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class DASVDD(BaseAutoencoderDetector):
+class DASVDD(ReconstructionMixin, BaseAutoencoderDetector):
     """Autoencoder whose codes are held in a hypersphere with a trained centre.
 
     The anomaly score adds the reconstruction error and the squared distance of

@@ -10,14 +10,14 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdeepad._random import row_keys, row_normals
-from skdeepad._reconstruction import BaseAutoencoderDetector
+from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
 
 # Beyond any posterior a normal row has; keeps the score of an extreme one finite.
 LOG_STD_MAX = 20.0
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class VAEDetector(BaseAutoencoderDetector):
+class VAEDetector(ReconstructionMixin, BaseAutoencoderDetector):
     """Variational autoencoder scored by its expected latent representation.
 
     The encoder gives a normal posterior, mean and log standard deviation of the

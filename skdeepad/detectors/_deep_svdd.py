@@ -1,0 +1,184 @@
+"""Deep support vector data description (Deep SVDD)."""
+
+from dataclasses import dataclass
+from functools import partial
+from math import ceil
+from numbers import Integral, Real
+from typing import ClassVar
+
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from skdeepad._deep import Run, in_own_modes
+from skdeepad._random import member_seeds
+from skdeepad._reconstruction import BaseAutoencoderDetector
+
+# Coordinates of the centre keep so far from zero, which dead units give for any row.
+SMALLEST = 0.1
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DeepSVDD(BaseAutoencoderDetector):
+    """Network that maps normal rows close to a fixed point, the centre.
+
+    The anomaly score is the squared distance of a row's code from the centre ([1]_,
+    eq. 5), which is the mean code of the training rows before training, each coordinate
+    at least 0.1 from zero. No layer has a bias, nor batch normalisation a scale or
+    shift, and no activation is bounded: with these the network could map all rows to
+    the centre (section 3.3).
+
+    Parameters
+    ----------
+    nu : float in (0, 1], default={nu}
+        Share of a batch's rows, those farthest from the centre, whose mean distance is
+        the loss. 1 is one-class Deep SVDD (eq. 4). Less is soft-boundary Deep SVDD
+        (eq. 3), with the radius that makes its loss the least for each batch: at most
+        this share of the rows is outside.
+    pretrain_epochs : int, default={pretrain_epochs}
+        Passes over the training rows by which an autoencoder is trained first, with the
+        same step and batch size; its encoder is then where training starts, as in the
+        paper. With 0 that is at random weights, which was better on tabular data, and
+        the decoder's parameters have no effect.
+    {shared_parameters}
+    {decoder_parameters}
+
+    Attributes
+    ----------
+    center_ : ndarray of shape (n_estimators, latent_dim)
+        The point of each network.
+    {shared_attributes}
+
+    Notes
+    -----
+    The paper lowers the soft-boundary loss by networks and radius in turn. For a batch
+    of n rows the best radius is known: the loss there is the mean of the ``nu * n``
+    largest distances. With ``distributed=True`` these are of each process's share.
+
+    A warm start, or another ``partial_fit``, goes on with the networks and the centre.
+    ``history_`` begins after the pretraining, and so does what a ``checkpoint_dir``
+    holds.
+
+    References
+    ----------
+    .. [1] L. Ruff et al., *Deep One-Class Classification*, ICML 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad import DeepSVDD
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> detector = DeepSVDD(random_state=0).fit(X)
+    >>> detector.predict([[0, 0, 0], [9, -9, 9]])
+    array([ 1, -1])
+    """
+
+    activation: str = "leaky_relu"
+    weight_decay: float = 1e-6
+    nu: float = 1.0
+    pretrain_epochs: int = 0
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseAutoencoderDetector._parameter_constraints,
+        "activation": [
+            StrOptions({"relu", "leaky_relu", "elu", "gelu", "silu", "identity"})
+        ],
+        "nu": [Interval(Real, 0, 1, closed="right")],
+        "pretrain_epochs": [Interval(Integral, 0, None, closed="left")],
+    }
+
+    # Pretraining makes new networks, of one dropout for all.
+    _used_before: ClassVar[frozenset] = BaseAutoencoderDetector._used_before - {
+        "dropout"
+    }
+
+    @property
+    def center_(self):
+        check_is_fitted(self)
+        return self._state["center.value"][:, 0]
+
+    def _build_network(self, n_features, members):
+        from skdeepad._nn import Center
+
+        network = self._build_autoencoder(n_features, members).without_decoder()
+        network.center = Center(members, self._latent_size())
+        return network
+
+    def _build_autoencoder(self, n_features, members):
+        return super()._build_network(n_features, members, bias=False)
+
+    @in_own_modes
+    def _train(self, run, **options):
+        checkpoint = options.get("checkpoint")
+        has_begun = run.first_epoch or (checkpoint is not None and checkpoint.has_begun)
+        if not has_begun:
+            if self.pretrain_epochs:
+                self._pretrain(run, options.get("diverged"))
+            self._set_center(run)
+        return super()._train(run, **options)
+
+    def _pretrain(self, run, diverged):
+        """Begin with the encoders of autoencoders that start elsewhere."""
+        from skdeepad._training import build
+
+        seeds = [member_seeds(int(seed), 1)[0] for seed in run.seeds]
+        make_network = partial(self._build_autoencoder, run.x.shape[1])
+        network = build(make_network, seeds).to(run.x.device)
+        first = Run(network, run.x, run.rows, None, seeds)
+        super()._train(first, max_epochs=self.pretrain_epochs, diverged=diverged)
+        run.network.encoder.load_state_dict(network.encoder.state_dict())
+
+    def _set_center(self, run):
+        import torch
+
+        from skdeepad._training import mean_over_rows
+
+        network = run.network
+        center = mean_over_rows(network, network.encode, run.x, run.rows).unsqueeze(1)
+        apart = torch.full_like(center, SMALLEST).copysign(center)
+        apart = torch.where(center.abs() < SMALLEST, apart, center)
+        network.center.value.data.copy_(apart)
+
+    def _phases(self, network):
+        layers = [*network.encoder.parameters(), *network.decoder.parameters()]
+        trained = [parameter for parameter in layers if parameter.requires_grad]
+        return [self._gradient_phase(network, trained)]
+
+    def _loss(self, network, x):
+        output = network.decode(network.encode(x))
+        if network.decoder:
+            return {"loss": (output - x).square().sum(2).mean(1)}
+        distances = (output - network.center.value.detach()).square().sum(2)
+        return {"loss": _mean_of_largest(distances, self.nu)[0]}
+
+    def _set_gradients(self, network, x):
+        from skdeepad._nn import squared_error
+
+        if network.decoder:
+            loss = partial(squared_error, target=x, weight=1 / x.shape[1])
+        else:
+            loss = partial(self._distance_loss, network.center.value.data)
+        return {"loss": network.set_gradients(x, loss)}
+
+    def _distance_loss(self, center, z):
+        difference = z - center
+        value, weights = _mean_of_largest(difference.square().sum(2), self.nu)
+        gradient = difference.mul_(2 * weights.unsqueeze(2))
+        return value, gradient.to(z.dtype)
+
+    def _anomaly_scores(self, network, x, X):
+        return (network.encode(x) - network.center.value).square().sum(2)  # eq. 5
+
+
+def _mean_of_largest(distances, nu):
+    """Mean of the share ``nu`` of each member's largest distances; their weights."""
+    import torch
+
+    n_rows = distances.shape[1]
+    n_outside = nu * n_rows
+    n_taken = ceil(n_outside)
+    values, rows = distances.topk(n_taken, dim=1)
+    shares = torch.full_like(values, 1 / n_outside)
+    # The last one counts in part, so that the weights' sum is one.
+    shares[:, -1] *= n_outside - (n_taken - 1)
+    weights = torch.zeros_like(distances).scatter_(1, rows, shares)
+    return (values * shares).sum(1), weights

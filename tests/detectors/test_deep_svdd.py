@@ -1,0 +1,182 @@
+"""Deep SVDD's equations, against independent computations."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import roc_auc_score
+
+from skdeepad import DeepSVDD
+from skdeepad.detectors._deep_svdd import _mean_of_largest
+from tests.conftest import CONV, make
+
+
+@pytest.mark.parametrize("nu", [0.03, 0.1, 0.25, 0.3, 0.77, 1.0])
+def test_the_loss_is_the_soft_boundarys_at_its_best_radius(nu):
+    distances = np.random.default_rng(0).gamma(2.0, size=(3, 20))
+    values, weights = _mean_of_largest(torch.tensor(distances), nu)
+    for row, value in zip(distances, values.tolist(), strict=True):
+
+        def eq_3(squared_radius, row=row):
+            outside = np.maximum(0, row - squared_radius)
+            return squared_radius + outside.sum() / (nu * len(row))
+
+        # Convex, and linear between the distances: least at one of them or at zero.
+        best = min(eq_3(radius) for radius in [0.0, *row])
+        assert value == pytest.approx(best)
+        found = minimize_scalar(eq_3, bounds=(0, row.max()), method="bounded")
+        assert value <= found.fun + 1e-6
+    np.testing.assert_allclose(weights.sum(1), 1)
+    assert ((weights > 0).sum(1) <= np.ceil(nu * 20)).all()
+
+
+def test_the_loss_of_all_rows_is_their_mean_distance():
+    distances = torch.rand(2, 7, generator=torch.Generator().manual_seed(0))
+    values, weights = _mean_of_largest(distances, 1.0)
+    torch.testing.assert_close(values, distances.mean(1))
+    torch.testing.assert_close(weights, torch.full((2, 7), 1 / 7))
+
+
+def test_score_is_equation_5(problem):
+    X, _ = problem
+    detector = make(DeepSVDD, hidden_layer_sizes=(5, 4), latent_dim=3).fit(X)
+    z = detector.scaler_.transform(X)
+    weights = [detector._state[f"encoder.{i}.weight"][0] for i in (0, 2, 4)]
+    for weight in weights[:-1]:
+        z = z @ weight.astype(np.float64)
+        z = np.where(z > 0, z, 0.01 * z)
+    z = z @ weights[-1].astype(np.float64)
+    np.testing.assert_allclose(detector.transform(X), z, rtol=1e-6, atol=1e-8)
+    expected = -((z - detector.center_[0]) ** 2).sum(1)
+    np.testing.assert_allclose(detector.score_samples(X), expected, rtol=1e-6)
+
+
+@pytest.fixture
+def start(problem):
+    """A detector at the beginning of its own training, by parameters."""
+
+    def start(**params):
+        X, _ = problem
+        detector = make(DeepSVDD, **params)
+        detector.n_features_in_ = X.shape[1]
+        run = detector._start(X)
+        if detector.pretrain_epochs:
+            detector._pretrain(run, None)
+        detector._set_center(run)
+        detector._set_state(run.network.state_dict())
+        return detector
+
+    return start
+
+
+@pytest.mark.parametrize("pretrain_epochs", [0, 3])
+def test_the_centre_is_the_mean_code_kept_from_zero(pretrain_epochs, start, problem):
+    X, _ = problem
+    detector = start(pretrain_epochs=pretrain_epochs, latent_dim=12, n_estimators=2)
+    means = detector.transform(X).mean(0).reshape(2, 12)
+    near = np.abs(means) < 0.1
+    assert near.any()
+    assert not near.all()
+    expected = np.where(near, np.where(means < 0, -0.1, 0.1), means)
+    np.testing.assert_allclose(detector.center_, expected, rtol=1e-5)
+
+
+def test_training_keeps_the_centre_and_lowers_the_distance(start, problem):
+    X, _ = problem
+    before, after = start(), make(DeepSVDD).fit(X)
+    np.testing.assert_array_equal(after.center_, before.center_)
+    assert -after.score_samples(X).mean() < -0.5 * before.score_samples(X).mean()
+
+
+@pytest.mark.parametrize("params", [{}, CONV, {"output_activation": "sigmoid"}])
+def test_pretraining_is_an_autoencoders(params, problem, monkeypatch):
+    X, _ = problem
+    X = (X - X.min(0)) / np.ptp(X, axis=0)
+    x, networks, errors = torch.tensor(X, dtype=torch.float32), [], []
+    make_one = DeepSVDD._build_autoencoder
+
+    def noting(self, n_features, members):
+        networks.append(make_one(self, n_features, members))
+        return networks[-1]
+
+    monkeypatch.setattr(DeepSVDD, "_build_autoencoder", noting)
+    for epochs in (1, 200):
+        make(DeepSVDD, pretrain_epochs=epochs, standardize=False, **params).fit(X)
+        network = next(n for n in networks if n.decoder)
+        error = network.decode(network.encode(x[None])) - x
+        errors.append(error.detach().square().mean().item())
+        networks.clear()
+    assert errors[1] < 0.2 * errors[0]
+    assert errors[1] < 0.4 * x.var(0).mean().item()
+
+
+@pytest.mark.filterwarnings("ignore:.*still improved")
+def test_held_out_rows_take_no_part_in_pretraining_and_centre(problem):
+    """They can be anything: only the threshold sees them again."""
+    X, _ = problem
+    params = {"early_stopping": True, "max_epochs": 1, "standardize": False}
+    detector = make(DeepSVDD, **params)
+    held_out = detector._start(X).held_out[0]
+    X = X / X.std(0)
+    changed = X.copy()
+    changed[held_out] = 5.0
+    states = [make(DeepSVDD, **params).fit(rows)._state for rows in (X, changed)]
+    for name, value in states[0].items():
+        np.testing.assert_array_equal(states[1][name], value, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "change", [{"pretrain_epochs": 0}, {"pretrain_epochs": 3}, {"nu": 0.2}]
+)
+def test_parameters_change_the_scores(change, problem):
+    X, _ = problem
+    scores = make(DeepSVDD).fit(X).score_samples(X)
+    assert not np.allclose(make(DeepSVDD, **change).fit(X).score_samples(X), scores)
+
+
+def test_without_pretraining_the_decoder_has_no_effect(problem):
+    X, _ = problem
+    scores = [
+        make(DeepSVDD, pretrain_epochs=0, decoder_layer_sizes=sizes).fit(X)
+        for sizes in (None, (7, 3))
+    ]
+    scores = [detector.score_samples(X) for detector in scores]
+    np.testing.assert_array_equal(*scores)
+
+
+@pytest.mark.parametrize("params", [{}, CONV])
+def test_nothing_can_shift_a_code(params, problem):
+    X, _ = problem
+    detector = make(DeepSVDD, batch_norm=True, **params).fit(X)
+    for name, value in detector._state.items():
+        if name.endswith("bias"):
+            assert (value == 0).all(), name
+    names = [name for name in detector._state if name.endswith("running_mean")]
+    for name in names:
+        weight = detector._state[name.replace("running_mean", "weight")]
+        assert (weight == 1).all()
+    assert names
+    plain = make(DeepSVDD, **params).fit(X)
+    assert not any(name.endswith("bias") for name in plain._state)
+
+
+def test_bounded_activations_are_refused(problem):
+    with pytest.raises(ValueError, match="activation"):
+        make(DeepSVDD, activation="tanh").fit(problem[0])
+
+
+def test_a_smaller_nu_holds_the_farthest_rows_nearer(problem):
+    X, _ = problem
+    rows = {
+        nu: -make(DeepSVDD, nu=nu, max_epochs=60).fit(X).score_samples(X)
+        for nu in (0.05, 1.0)
+    }
+    ratios = {nu: np.sort(d)[-10:].mean() / np.median(d) for nu, d in rows.items()}
+    assert ratios[0.05] < ratios[1.0]
+
+
+@pytest.mark.parametrize("nu", [0.1, 1.0])
+def test_anomalies_are_found(nu, problem):
+    X, y = problem
+    detector = make(DeepSVDD, nu=nu, pretrain_epochs=30, max_epochs=30).fit(X, y)
+    assert roc_auc_score(y, detector.decision_function(X)) > 0.9
