@@ -34,6 +34,7 @@ from skdeepad import (
     AutoencoderDetector,
     DeepSVDD,
     KDEDetector,
+    KernelPCADetector,
     PCADetector,
     VAEDetector,
 )
@@ -57,6 +58,7 @@ METHODS = {
     "IsolationForest": lambda s: IsolationForest(random_state=s),
     "KDE (5-fold)": lambda s: KDEDetector(),
     "LocalOutlierFactor": lambda s: LocalOutlierFactor(novelty=True),
+    "KernelPCADetector": lambda s: KernelPCADetector(random_state=s),
     "PCA (90 %)": lambda s: PCADetector(random_state=s),
 }
 EMBEDDED = {"wbc": load_wbc, "wine": load_wine} | {

@@ -4,7 +4,8 @@
 - ``VAEDetector``: variational autoencoder, scored at the expected latent code.
 - ``DASVDD``: autoencoder with a trained centre of its codes.
 - ``DeepSVDD``: network that maps normal rows close to a point.
-- ``KDEDetector``, ``PCADetector``: kernel density and principal components.
+- ``KDEDetector``, ``PCADetector``, ``KernelPCADetector``: kernel density and principal
+  components.
 - ``ThresholdedDetector``: thresholds, p-values and probabilities for any detector.
 
 ``skdeepad.thresholds``, ``skdeepad.model_selection``, ``skdeepad.metrics`` and
@@ -23,6 +24,7 @@ _PUBLIC = {
     "DASVDD": "skdeepad.detectors._dasvdd",
     "DeepSVDD": "skdeepad.detectors._deep_svdd",
     "KDEDetector": "skdeepad.baselines._kde",
+    "KernelPCADetector": "skdeepad.baselines._kernel_pca",
     "PCADetector": "skdeepad.baselines._pca",
     "ThresholdedDetector": "skdeepad.thresholds._detector",
 }

@@ -1,0 +1,144 @@
+"""Kernel principal components: the reconstruction error in feature space."""
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.decomposition import KernelPCA
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.utils import gen_batches
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skdeepad._base import BaseDetector
+
+# What rounding leaves of an error, where kernels are at most 1.
+ROUNDING = 1e-12
+CHUNK_ROWS = 256
+# Rows from which an iterative solver is quicker than one of all eigenvectors.
+MANY_ROWS = 200
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class KernelPCADetector(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetector
+):
+    """Kernel principal components; what they leave of a row is the anomaly score.
+
+    The squared distance of a row from the components in the feature space of a
+    Gaussian kernel ([1]_, section 3). It follows a curved set of normal rows, as an
+    autoencoder does; the kernel of all pairs of training rows must fit in memory.
+
+    Parameters
+    ----------
+    n_components : int, default=64
+        Components to keep; a quarter of the training rows where that is less, so that
+        the rows do not span themselves.
+    gamma : "scale" or float, default="scale"
+        Of the kernel ``exp(-gamma * ||x - y||^2)``. "scale" is one divided by the sum
+        of the features' variances.
+    random_state : int, RandomState instance or None, default=None
+        Where the solver for many rows starts; the components are the same to rounding.
+    {threshold_parameters}
+
+    Attributes
+    ----------
+    kernel_pca_ : KernelPCA
+        The fitted components, of a precomputed kernel.
+    X_fit_ : ndarray of shape (n_samples, n_features)
+        The training rows, minus their mean.
+    gamma_ : float
+        The one in use.
+    {detector_attributes}
+
+    References
+    ----------
+    .. [1] H. Hoffmann, *Kernel PCA for Novelty Detection*, Pattern Recognition 40,
+       2007.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad import KernelPCADetector
+    >>> angles = np.linspace(0, 6, 100)
+    >>> X = np.c_[np.cos(angles), np.sin(angles)]
+    >>> KernelPCADetector().fit(X).predict([[0.6, 0.8], [0, 0]])
+    array([ 1, -1])
+    """
+
+    n_components: int = 64
+    gamma: str | float = "scale"
+    random_state: Any = None
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseDetector._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "gamma": [StrOptions({"scale"}), Interval(Real, 0, None, closed="neither")],
+        "random_state": ["random_state"],
+    }
+
+    def _fit(self, X, task):
+        self._mean = np.ascontiguousarray(X, dtype=np.float64).mean(axis=0)
+        self.X_fit_ = self._centred(X)
+        self.gamma_ = self.gamma
+        if self.gamma == "scale":
+            spread = self.X_fit_.var(axis=0).sum()
+            self.gamma_ = 1 / spread if spread else 1.0
+        kernel = rbf_kernel(self.X_fit_, gamma=self.gamma_)
+        self._mean_kernel = kernel.mean()
+        n_components = min(self.n_components, max(1, len(X) // 4))
+        # A kernel of equal rows has no components to iterate towards.
+        is_large = len(X) > MANY_ROWS and np.ptp(kernel) > ROUNDING
+        self.kernel_pca_ = KernelPCA(
+            n_components=n_components,
+            kernel="precomputed",
+            eigen_solver="arpack" if is_large else "dense",
+            random_state=self.random_state,
+        ).fit(kernel)
+
+    @property
+    def _n_features_out(self):
+        return self.kernel_pca_.n_components
+
+    def _map_rows(self, X, function):
+        """Apply ``function(kernel, codes)`` to chunks of rows.
+
+        All are of one size, the last one filled up: an error is a small difference, and
+        the last bits of a product depend on the number of its rows.
+        """
+        outputs = []
+        for chunk in gen_batches(len(X), CHUNK_ROWS):
+            rows = self._centred(X[chunk])
+            filled = np.zeros((CHUNK_ROWS, X.shape[1]))
+            filled[: len(rows)] = rows
+            kernel = rbf_kernel(filled, self.X_fit_, gamma=self.gamma_)
+            output = function(kernel, self.kernel_pca_.transform(kernel))
+            outputs.append(output[: len(rows)])
+        return np.concatenate(outputs)
+
+    def _centred(self, X):
+        # Distances are taken by products, which lose the digits of a mean far off.
+        return np.subtract(X, self._mean, dtype=np.float64, order="C")
+
+    def _score_samples(self, X):
+        def score(kernel, codes):
+            # The squared norm of the row, centred, and that of its projection.
+            norm = 1 - 2 * kernel.mean(axis=1) + self._mean_kernel
+            errors = norm - np.square(codes).sum(axis=1)
+            return -np.where(errors > ROUNDING, errors, 0.0)
+
+        return self._map_rows(X, score)
+
+    def transform(self, X):
+        """Coordinates along the components.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        codes : ndarray of shape (n_samples, n_components)
+        """
+        return self._map_rows(self._validate(X), lambda kernel, codes: codes)

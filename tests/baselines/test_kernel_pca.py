@@ -1,0 +1,84 @@
+"""KernelPCADetector against computations in an explicit feature space."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import make_moons
+from sklearn.metrics import roc_auc_score
+from sklearn.metrics.pairwise import rbf_kernel
+
+from skdeepad import KernelPCADetector, PCADetector
+
+
+def explicit_errors(X, X_new, gamma, n_components):
+    """By coordinates of all rows, old and new, in the space that the kernel spans."""
+    n = len(X)
+    together = np.r_[X, X_new]
+    values, vectors = np.linalg.eigh(rbf_kernel(together, gamma=gamma))
+    features = vectors * np.sqrt(np.clip(values, 0, None))
+    features = features - features[:n].mean(axis=0)
+    _, _, components = np.linalg.svd(features[:n], full_matrices=False)
+    components = components[:n_components]
+    rest = features - features @ components.T @ components
+    return np.square(rest).sum(axis=1)[n:]
+
+
+@pytest.mark.parametrize("n_rows", [60, 300])
+@pytest.mark.parametrize("shift", [0, 1e6])
+def test_score_is_the_error_in_feature_space(n_rows, shift):
+    rng = np.random.default_rng(0)
+    X, X_new = rng.normal(size=(n_rows, 3)), 2 * rng.normal(size=(20, 3))
+    detector = KernelPCADetector(n_components=7, gamma=0.3, random_state=0)
+    errors = -detector.fit(X + shift).score_samples(X_new + shift)
+    expected = explicit_errors(X, X_new, 0.3, 7)
+    np.testing.assert_allclose(errors, expected, rtol=1e-5, atol=1e-8)
+
+
+def test_gamma_scale():
+    X = np.random.default_rng(0).normal(size=(50, 4)) * [1, 2, 3, 4]
+    detector = KernelPCADetector().fit(X)
+    assert detector.gamma_ == pytest.approx(1 / np.trace(np.cov(X.T, ddof=0)))
+    other = KernelPCADetector(gamma=detector.gamma_).fit(X)
+    np.testing.assert_array_equal(other.score_samples(X), detector.score_samples(X))
+    far = KernelPCADetector(gamma=10 * detector.gamma_).fit(X)
+    assert not np.allclose(far.score_samples(X), detector.score_samples(X), rtol=0.1)
+
+
+def test_a_curved_set_is_followed():
+    X, which = make_moons(600, noise=0.05, random_state=0)
+    y = np.where(which == 0, 1, -1)
+    aurocs = [
+        roc_auc_score(y, detector.fit(X[y == 1]).decision_function(X))
+        for detector in (KernelPCADetector(), PCADetector(n_components=1))
+    ]
+    assert aurocs[0] > 0.99
+    assert aurocs[1] < 0.95
+
+
+@pytest.mark.parametrize(("n_rows", "expected"), [(3, 1), (40, 10), (400, 64)])
+def test_components_are_a_quarter_of_the_rows_at_most(n_rows, expected):
+    X = np.random.default_rng(0).normal(size=(n_rows, 3))
+    codes = KernelPCADetector(random_state=0).fit_transform(X)
+    assert codes.shape == (n_rows, expected)
+
+
+def test_more_components_leave_less():
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    errors = [
+        -KernelPCADetector(n_components=n).fit(X).score_samples(X) for n in (2, 20)
+    ]
+    assert (errors[1] <= errors[0] + 1e-9).all()
+
+
+@pytest.mark.parametrize("n_rows", [5, 300])
+def test_equal_rows(n_rows):
+    detector = KernelPCADetector().fit(np.ones((n_rows, 2)))
+    np.testing.assert_array_equal(detector.score_samples(np.ones((3, 2))), 0.0)
+    assert detector.predict([[9, 9]]) == -1
+
+
+def test_a_score_is_the_same_beside_any_rows():
+    X = np.random.default_rng(0).normal(size=(700, 3))
+    detector = KernelPCADetector(random_state=0).fit(X)
+    scores = detector.score_samples(X)
+    for part in (slice(1), slice(1, 3), slice(250, 260), slice(0, 700, 7)):
+        np.testing.assert_array_equal(detector.score_samples(X[part]), scores[part])
