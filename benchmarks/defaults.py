@@ -20,13 +20,18 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.engine import add_arguments, run_missing
 from benchmarks.results_file import LOCAL, ResultsFile, params_id, versions
 from benchmarks.tabular import ADBENCH, numbered, split
-from skdeepad import DASVDD, AutoencoderDetector, DeepSVDD, VAEDetector
+from skdeepad import (
+    DASVDD,
+    AutoencoderDetector,
+    DeepSVDD,
+    KernelPCADetector,
+    VAEDetector,
+)
 
 CHOSEN_ON = numbered({2, 4, 6, 14, 18, 20, 25, 26, 29, 32, 38, 39, 45})
 MAX_TRAIN_ROWS, MAX_TEST_ROWS = 1500, 4000
-DETECTORS = {
-    d.__name__: d for d in (AutoencoderDetector, VAEDetector, DASVDD, DeepSVDD)
-}
+DEEP = {d.__name__: d for d in (AutoencoderDetector, VAEDetector, DASVDD, DeepSVDD)}
+DETECTORS = DEEP | {"KernelPCADetector": KernelPCADetector}
 
 
 def _courses(text):
@@ -126,6 +131,7 @@ CHANGES = {
         {"hidden_layer_sizes": (128,)},
         {"hidden_layer_sizes": (256, 128)},
     ],
+    "KernelPCADetector": [{"n_components": n} for n in (4, 16, 32, 64, 128, 256)],
 }
 KEY = ["data", "detector", "settings", "params_id", "seed"]
 COLUMNS = [*KEY, "auroc", "fit_seconds", "n_jobs", *versions()]
@@ -134,7 +140,7 @@ COLUMNS = [*KEY, "auroc", "fit_seconds", "n_jobs", *versions()]
 def all_settings():
     """Pairs of a detector's name and its parameters."""
     for name in DETECTORS:
-        for settings in [*_courses(COURSES[name]), *CHANGES[name]]:
+        for settings in [*_courses(COURSES.get(name, "")), *CHANGES[name]]:
             yield name, settings
 
 
@@ -151,9 +157,9 @@ def run_unit(unit, settings):
     kept = [order[labels[order] == label][:MAX_TEST_ROWS] for label in (1, -1)]
     kept = np.concatenate(kept)
     scaler = StandardScaler().fit(train)
-    detector = DETECTORS[unit["detector"]](
-        standardize=False, random_state=unit["seed"], **settings
-    )
+    if unit["detector"] in DEEP:
+        settings = settings | {"standardize": False}
+    detector = DETECTORS[unit["detector"]](random_state=unit["seed"], **settings)
     start = time.perf_counter()
     detector.fit(scaler.transform(train))
     seconds = time.perf_counter() - start

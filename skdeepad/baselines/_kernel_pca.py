@@ -32,7 +32,7 @@ class KernelPCADetector(
 
     Parameters
     ----------
-    n_components : int, default=64
+    n_components : int, default=128
         Components to keep; a quarter of the training rows where that is less, so that
         the rows do not span themselves.
     gamma : "scale" or float, default="scale"
@@ -67,7 +67,7 @@ class KernelPCADetector(
     array([ 1, -1])
     """
 
-    n_components: int = 64
+    n_components: int = 128
     gamma: str | float = "scale"
     random_state: Any = None
 
