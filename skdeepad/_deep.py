@@ -7,10 +7,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import version
+from itertools import chain
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
+from weakref import finalize
 
 import joblib
 import numpy as np
@@ -43,9 +44,9 @@ SETTLED_BY_VALIDATION = "n_features_in_", "feature_names_in_", "_sklearn_output_
 # Networks that a search has trained together, for the fits that follow.
 TRAINED_BEFORE: ContextVar = ContextVar("trained_before", default=None)
 
-# The networks that detectors score with: by the detector, its state and the device.
-# Not among its attributes, which scoring leaves alone, nor in its pickles.
-SCORING: WeakKeyDictionary = WeakKeyDictionary()
+# The networks that detectors score with, and of which state: by a detector's id, while
+# it is there. Not among its attributes, which scoring leaves alone, nor in its pickles.
+SCORING: dict = {}
 
 
 def in_own_modes(function):
@@ -239,9 +240,10 @@ class BaseDeepDetector(
         """Train for one pass over some rows, going on from where training stands.
 
         For data that come in parts or are larger than memory: call it part by part,
-        and for several passes over all of them. The first part settles the scale (and
-        DASVDD's gamma), so that it should be a fair sample; each call is an epoch of
-        ``history_``, and the optimizer's state is kept from call to call.
+        and for several passes over all of them. The first part should be a fair sample:
+        it settles the scale, DASVDD's gamma, and DeepSVDD's pretraining and centre. Each
+        call is an epoch of ``history_``, and the optimizer's state is kept from call to
+        call.
 
         Parameters
         ----------
@@ -530,12 +532,15 @@ class BaseDeepDetector(
         """The fitted network in float64, made once for a state and a device."""
         import torch
 
-        state, place, network = SCORING.get(self, (None, None, None))
-        if state is not self._state or place != device:
-            fitted = self._as_fitted()
-            network = fitted._build_network(self.n_features_in_, fitted.n_estimators)
-            network = self._load_state(network, torch.float64, device).eval()
-            SCORING[self] = self._state, device, network
+        # Of a copy: another thread may fit the detector meanwhile.
+        fitted = self._as_fitted()
+        state, place, network = SCORING.get(id(self), (None, None, None))
+        if state is not fitted._state or place != device:
+            network = fitted._build_network(fitted.n_features_in_, fitted.n_estimators)
+            network = fitted._load_state(network, torch.float64, device).eval()
+            if id(self) not in SCORING:
+                finalize(self, SCORING.pop, id(self), None).atexit = False
+            SCORING[id(self)] = fitted._state, device, network
         return network
 
     def _load_state(self, network, dtype, device):
@@ -579,6 +584,7 @@ class BaseDeepDetector(
         device = self._torch_device()
         fitted = self._as_fitted()
         network = self._scoring_network(device)
+        device = next(chain(network.parameters(), network.buffers())).device
         n_chunk = chunk_rows(network, itemsize=8)
         work = min(n_chunk, len(X)) * network.work
         outputs = None

@@ -468,7 +468,7 @@ EFFECTS = {
     "hidden_layer_sizes": ((5,), {}),
     "decoder_layer_sizes": ((7,), {}),
     "latent_dim": (3, {}),
-    "activation": ("elu", {}),
+    "activation": ("silu", {}),
     "output_activation": ("sigmoid", {"standardize": False}),
     "batch_norm": (True, {}),
     "dropout": (0.5, {}),

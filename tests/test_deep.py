@@ -8,6 +8,8 @@ import sys
 import textwrap
 import weakref
 from contextlib import nullcontext
+from dataclasses import dataclass
+from threading import Thread
 
 import joblib
 import numpy as np
@@ -20,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from skdeepad import DASVDD, AutoencoderDetector, DeepSVDD, VAEDetector
-from skdeepad._deep import BaseDeepDetector
+from skdeepad._deep import SCORING, BaseDeepDetector
 from skdeepad._nn import Center
 from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
 from skdeepad._training import build, prepare, random_layers, seed_layers
@@ -559,9 +561,42 @@ def test_the_network_to_score_with_is_made_once_a_state(cls, problem):
         assert not np.array_equal(fresh, before)
         before = fresh
     known = weakref.ref(detector._scoring_network(torch.device("cpu")))
+    n_known = len(SCORING)
     del detector, fit
     gc.collect()
     assert known() is None
+    assert len(SCORING) == n_known - 1
+
+
+def test_a_fit_in_another_thread_leaves_no_old_network_behind(problem, monkeypatch):
+    X, _ = problem
+    detector, load = make(AutoencoderDetector).fit(X), BaseDeepDetector._load_state
+    SCORING.clear()
+
+    def slow(self, *args):
+        network = load(self, *args)
+        monkeypatch.setattr(BaseDeepDetector, "_load_state", load)
+        other = Thread(target=lambda: detector.set_params(max_epochs=9).fit(X))
+        other.start()
+        other.join()
+        return network
+
+    monkeypatch.setattr(BaseDeepDetector, "_load_state", slow)
+    old, new = detector.score_samples(X), detector.score_samples(X)
+    assert not np.allclose(old, new)
+    fresh = pickle.loads(pickle.dumps(detector)).score_samples(X)
+    np.testing.assert_array_equal(new, fresh)
+
+
+def test_a_detector_need_not_be_hashable(problem):
+    X, _ = problem
+    plain = make(AutoencoderDetector).fit(X)
+    own = dataclass(kw_only=True)(type("Own", (AutoencoderDetector,), {}))
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(own())
+    np.testing.assert_array_equal(
+        make(own).fit(X).score_samples(X), plain.score_samples(X)
+    )
 
 
 def test_import_and_construction_do_not_import_torch():

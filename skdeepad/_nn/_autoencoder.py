@@ -78,9 +78,11 @@ class Autoencoder(nn.Module):
         self.width, self.work = n_features, 0
         if image_shape is None:
             encoder = self._mlp(n_features, hidden_layer_sizes, code_size)
+            self._of_encoder = self.width, self.work
             decoder = self._mlp(latent_dim, decoder_layer_sizes, n_features)
         else:
             encoder = self._conv_encoder(image_shape, hidden_layer_sizes, code_size)
+            self._of_encoder = self.width, self.work
             decoder = self._conv_decoder(latent_dim, decoder_layer_sizes, image_shape)
         if sigmoid_output:
             decoder.append(Activation("sigmoid"))
@@ -124,6 +126,7 @@ class Autoencoder(nn.Module):
         """The same with codes as its output."""
         self.decoder = nn.Sequential()
         self._recorded = self._recorded[0], []
+        self.width, self.work = self._of_encoder
         return self
 
     def _layer(self, make_layer, n_in, n_out, *args, positions=1, bias=True):

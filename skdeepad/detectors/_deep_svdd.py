@@ -9,7 +9,7 @@ from typing import ClassVar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skdeepad._deep import Run, in_own_modes
+from skdeepad._deep import BaseDeepDetector, Run, in_own_modes
 from skdeepad._random import member_seeds
 from skdeepad._reconstruction import BaseAutoencoderDetector
 
@@ -24,8 +24,9 @@ class DeepSVDD(BaseAutoencoderDetector):
     The anomaly score is the squared distance of a row's code from the centre ([1]_,
     eq. 5), which is the mean code of the training rows before training, each coordinate
     at least 0.1 from zero. No layer has a bias, nor batch normalisation a scale or
-    shift, and no activation is bounded: with these the network could map all rows to
-    the centre (section 3.3).
+    shift, and ``activation`` can't be "tanh" or "elu", which are bounded by numbers
+    other than zero: with these the network could map all rows to the centre (section
+    3.3).
 
     Parameters
     ----------
@@ -53,6 +54,7 @@ class DeepSVDD(BaseAutoencoderDetector):
     The paper lowers the soft-boundary loss by networks and radius in turn. For a batch
     of n rows the best radius is known: the loss there is the mean of the ``nu * n``
     largest distances. With ``distributed=True`` these are of each process's share.
+    Early stopping goes by the mean distance of all held-out rows.
 
     A warm start, or another ``partial_fit``, goes on with the networks and the centre.
     ``history_`` begins after the pretraining, and so does what a ``checkpoint_dir``
@@ -79,9 +81,7 @@ class DeepSVDD(BaseAutoencoderDetector):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseAutoencoderDetector._parameter_constraints,
-        "activation": [
-            StrOptions({"relu", "leaky_relu", "elu", "gelu", "silu", "identity"})
-        ],
+        "activation": [StrOptions({"relu", "leaky_relu", "gelu", "silu", "identity"})],
         "nu": [Interval(Real, 0, 1, closed="right")],
         "pretrain_epochs": [Interval(Integral, 0, None, closed="left")],
     }
@@ -91,10 +91,17 @@ class DeepSVDD(BaseAutoencoderDetector):
         "dropout"
     }
 
+    # The decoder ends with the pretraining.
+    _fixed_by_first_fit: ClassVar[tuple] = BaseDeepDetector._fixed_by_first_fit
+
     @property
     def center_(self):
         check_is_fitted(self)
         return self._state["center.value"][:, 0]
+
+    def _check_input(self, X, y):
+        if self.pretrain_epochs:
+            super()._check_input(X, y)
 
     def _build_network(self, n_features, members):
         from skdeepad._nn import Center
@@ -130,10 +137,14 @@ class DeepSVDD(BaseAutoencoderDetector):
     def _set_center(self, run):
         import torch
 
+        from skdeepad._settings import allow_tf32
         from skdeepad._training import mean_over_rows
 
         network = run.network
-        center = mean_over_rows(network, network.encode, run.x, run.rows).unsqueeze(1)
+        # It is a part of the scores, which are precise.
+        with allow_tf32(run.x.device, False):
+            center = mean_over_rows(network, network.encode, run.x, run.rows)
+        center = center.unsqueeze(1)
         apart = torch.full_like(center, SMALLEST).copysign(center)
         apart = torch.where(center.abs() < SMALLEST, apart, center)
         network.center.value.data.copy_(apart)
@@ -148,7 +159,9 @@ class DeepSVDD(BaseAutoencoderDetector):
         if network.decoder:
             return {"loss": (output - x).square().sum(2).mean(1)}
         distances = (output - network.center.value.detach()).square().sum(2)
-        return {"loss": _mean_of_largest(distances, self.nu)[0]}
+        # Held-out rows come in parts of any size, whose largest are not those of all.
+        nu = self.nu if network.training else 1.0
+        return {"loss": _mean_of_largest(distances, nu)[0]}
 
     def _set_gradients(self, network, x):
         from skdeepad._nn import squared_error
@@ -174,11 +187,11 @@ def _mean_of_largest(distances, nu):
     import torch
 
     n_rows = distances.shape[1]
-    n_outside = nu * n_rows
+    n_outside = max(1.0, nu * n_rows)
     n_taken = ceil(n_outside)
     values, rows = distances.topk(n_taken, dim=1)
     shares = torch.full_like(values, 1 / n_outside)
     # The last one counts in part, so that the weights' sum is one.
-    shares[:, -1] *= n_outside - (n_taken - 1)
+    shares[:, -1] = 1 - (n_taken - 1) / n_outside
     weights = torch.zeros_like(distances).scatter_(1, rows, shares)
     return (values * shares).sum(1), weights

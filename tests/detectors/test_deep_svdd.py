@@ -11,7 +11,7 @@ from skdeepad.detectors._deep_svdd import _mean_of_largest
 from tests.conftest import CONV, make
 
 
-@pytest.mark.parametrize("nu", [0.03, 0.1, 0.25, 0.3, 0.77, 1.0])
+@pytest.mark.parametrize("nu", [0.05, 0.1, 0.25, 0.3, 0.77, 1.0])
 def test_the_loss_is_the_soft_boundarys_at_its_best_radius(nu):
     distances = np.random.default_rng(0).gamma(2.0, size=(3, 20))
     values, weights = _mean_of_largest(torch.tensor(distances), nu)
@@ -160,9 +160,39 @@ def test_nothing_can_shift_a_code(params, problem):
     assert not any(name.endswith("bias") for name in plain._state)
 
 
-def test_bounded_activations_are_refused(problem):
+@pytest.mark.parametrize("name", ["tanh", "elu"])
+def test_activations_with_another_bound_than_zero_are_refused(name, problem):
     with pytest.raises(ValueError, match="activation"):
-        make(DeepSVDD, activation="tanh").fit(problem[0])
+        make(DeepSVDD, activation=name).fit(problem[0])
+
+
+@pytest.mark.parametrize("nu", [1e-320, 1e-30, 0.02])
+def test_the_farthest_row_alone_where_nu_is_tiny(nu):
+    distances = torch.tensor([[1.0, 3.0, 2.0]])
+    values, weights = _mean_of_largest(distances, nu)
+    assert values.tolist() == [3.0]
+    assert weights.tolist() == [[0.0, 1.0, 0.0]]
+
+
+@pytest.mark.filterwarnings("ignore:.*still improved")
+def test_held_out_rows_are_judged_in_chunks_as_at_once(problem, monkeypatch):
+    X, _ = problem
+    params = {"early_stopping": True, "nu": 0.1, "max_epochs": 3}
+    losses = [make(DeepSVDD, **params).fit(X).history_["validation_loss"]]
+    monkeypatch.setattr("skdeepad._training.CHUNK_BYTES", 4 * 256 * 7)
+    losses.append(make(DeepSVDD, **params).fit(X).history_["validation_loss"])
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_a_decoder_that_is_not_there_counts_for_nothing(problem):
+    X, _ = problem
+    detector = make(DeepSVDD, decoder_layer_sizes=(4096,), hidden_layer_sizes=(8,))
+    network = detector._build_network(X.shape[1], 1)
+    assert (network.width, network.work) == (16, 6 * 8 + 8 * 16)
+    # Nor must X be in reach of its output.
+    detector.set_params(pretrain_epochs=0, output_activation="sigmoid").fit(X)
+    with pytest.raises(ValueError, match="needs targets in"):
+        detector.set_params(pretrain_epochs=1).fit(X)
 
 
 def test_a_smaller_nu_holds_the_farthest_rows_nearer(problem):
