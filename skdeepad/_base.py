@@ -129,6 +129,22 @@ def set_threshold(detector, strategy, scores, y):
         detector.calibration_scores_ = np.sort(normal_scores(scores, y))
 
 
+def variances_of(X):
+    """Each feature's variance, in float64; not finite where that has no room for it."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(X, dtype=np.float64, order="C").var(axis=0)
+
+
+def refuse_huge(variances):
+    """Raise ValueError for variances of features that are too large to be squared."""
+    huge = np.flatnonzero(~np.isfinite(variances))
+    if huge.size:
+        raise ValueError(
+            f"X holds values too large to be squared, in {huge.size} feature(s), the "
+            f"first being column {huge[0]}: remove such rows, or clip them."
+        )
+
+
 def round_scores(scores, out=None):
     """Scores to 24 significant bits, out of reach of float64 rounding noise.
 

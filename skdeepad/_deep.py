@@ -26,7 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._base import BaseDetector, _all_or_nothing
+from skdeepad._base import BaseDetector, _all_or_nothing, refuse_huge
 from skdeepad._callbacks import EpochReports
 from skdeepad._checkpoint import Checkpoint
 from skdeepad._random import member_seeds
@@ -241,7 +241,7 @@ class BaseDeepDetector(
 
         For data that come in parts or are larger than memory: call it part by part,
         and for several passes over all of them. The first part should be a fair sample:
-        it settles the scale, DASVDD's gamma, and DeepSVDD's pretraining and centre. Each
+        it settles the scale, DASVDD's gamma, and DeepSVDD's start and centre. Each
         call is an epoch of ``history_``, and the optimizer's state is kept from call to
         call.
 
@@ -315,8 +315,11 @@ class BaseDeepDetector(
                 self.scaler_ = StandardScaler(
                     with_mean=self.standardize, with_std=self.standardize
                 )
-                for chunk in chunks(X):
-                    self.scaler_.partial_fit(X[chunk])
+                with np.errstate(over="ignore", invalid="ignore"):
+                    for chunk in chunks(X):
+                        self.scaler_.partial_fit(X[chunk])
+                if self.standardize:
+                    refuse_huge(self.scaler_.var_)
             else:
                 self.scaler_, x = scaled
             network = build(partial(self._build_network, X.shape[1]), seeds)

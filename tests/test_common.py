@@ -692,3 +692,12 @@ def test_verbose_prints_a_line_an_epoch(cls, problem, capsys):
     lines = io.StringIO(capsys.readouterr().out).readlines()
     assert len(lines) == 5
     assert lines[4].startswith(f"[{cls.__name__}] epoch 5: loss=")
+
+
+@every
+def test_values_too_large_to_square_are_named(cls, problem):
+    X, _ = problem
+    X = X.copy()
+    X[3, 2] = np.finfo(float).max
+    with pytest.raises(ValueError, match=r"too large to be squared.*column 2"):
+        make(cls).fit(X)

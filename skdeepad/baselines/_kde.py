@@ -9,7 +9,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KernelDensity
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._base import BaseDetector
+from skdeepad._base import BaseDetector, refuse_huge, variances_of
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -67,6 +67,7 @@ class KDEDetector(BaseDetector):
     }
 
     def _fit(self, X, task):
+        refuse_huge(variances_of(X))
         if self.bandwidth == "cv" and len(X) > 1:
             widths = self.bandwidths
             if widths is None:

@@ -11,7 +11,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._base import BaseDetector
+from skdeepad._base import BaseDetector, refuse_huge, variances_of
 
 # What rounding leaves of an error, where kernels are at most 1.
 ROUNDING = 1e-12
@@ -79,11 +79,13 @@ class KernelPCADetector(
     }
 
     def _fit(self, X, task):
+        variances = variances_of(X)
+        refuse_huge(variances)
         self._mean = np.ascontiguousarray(X, dtype=np.float64).mean(axis=0)
         self.X_fit_ = self._centred(X)
         self.gamma_ = self.gamma
         if self.gamma == "scale":
-            spread = self.X_fit_.var(axis=0).sum()
+            spread = variances.sum()
             self.gamma_ = 1 / spread if spread else 1.0
         kernel = rbf_kernel(self.X_fit_, gamma=self.gamma_)
         self._mean_kernel = kernel.mean()

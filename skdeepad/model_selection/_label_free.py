@@ -110,7 +110,13 @@ label_free_scorer = LabelFreeScorer()
 def disturbed_rows(X, random_state=None):
     """Copies of rows, with noise of three standard deviations on few features."""
     rng = check_random_state(random_state)
-    values = np.asarray(X, dtype=np.float64)
+    try:
+        values = np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "label_free_scorer disturbs numbers, and X is no dense table of numbers: "
+            "encode text and categories before the search, not in its pipeline."
+        ) from error
     if np.isinf(values).any():
         raise ValueError("X holds infinity: remove such rows, or set them to NaN.")
     n_few = max(1, round(0.1 * values.shape[1]))

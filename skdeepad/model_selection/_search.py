@@ -26,7 +26,8 @@ class BatchedGridSearchCV(GridSearchCV):
     only in what leaves the networks' shape alone (learning rate, weight decay, dropout,
     noise, ``beta``, ``gamma``, seeds, ``n_estimators``, ``max_epochs``, thresholds,
     ways of scoring) train together with all folds as members of one network, each on
-    its own rows; other parameters split the grid into groups. Candidates that differ
+    its own rows; other parameters split the grid into groups, and so do numbers of
+    training rows, where folds differ in them by one. Candidates that differ
     only in ``max_epochs``, ``threshold``, ``contamination`` or a VAE's scoring are
     trained once.
 

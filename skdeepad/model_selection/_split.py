@@ -151,10 +151,11 @@ class OneClassKFold(_OneClassSplitter):
     anomalies : {"all", "split"}, default="all"
         Which anomalies a fold is tested on: all of them, the most use of few
         labelled ones (the folds' scores then have them in common); or its share of
-        them, so that each row is tested once, as
-        ``cross_val_predict(..., method="predict")`` needs. With "all" a fold holds
-        ``n_splits`` times the share of anomalies: ROC AUC stays comparable, while
-        average precision, precision and F-measure come out too high.
+        them, so that each row is tested once, as ``cross_val_predict`` needs, for
+        whose other methods than "predict" the labels stay out: ``cross_val_predict(
+        detector, X, cv=list(splitter.split(X, y)), method="decision_function")``.
+        With "all" a fold holds ``n_splits`` times the share of anomalies: ROC AUC stays
+        comparable, while average precision, precision and F-measure come out too high.
 
     Raises
     ------
@@ -362,7 +363,8 @@ class OneClassGroupKFold(GroupsConsumerMixin, _OneClassSplitter):
             raise ValueError(
                 f"{type(self).__name__} needs groups: pass one label a row, as in "
                 "cross_val_score(..., groups=groups) or search.fit(X, y, "
-                "groups=groups)."
+                "groups=groups); where no groups can be passed, give "
+                "cv=list(splitter.split(X, y, groups))."
             )
         groups = np.asarray(groups)
         if groups.ndim == 2 and groups.shape[1] == 1:

@@ -22,7 +22,8 @@ class Conformal(Strategy):
     detector fitted with it has ``p_values`` and ``predict_fdr``.
 
     With ``ThresholdedDetector(cv=...)`` out-of-fold scores take the place of the
-    held-out part: all rows serve both ends, and the guarantee is no longer exact.
+    held-out part: all rows serve both ends, and the guarantee is no longer exact (see
+    ``cv`` there: of networks, far fewer rows may be flagged).
 
     Parameters
     ----------
@@ -103,7 +104,10 @@ def conformal_p_values(calibration_scores, scores):
     >>> conformal_p_values([-3, -2, -1, 0], [-9, -2, 5]).tolist()
     [0.2, 0.6, 1.0]
     """
+    if not np.size(calibration_scores):
+        raise ValueError("calibration_scores is empty: give scores to compare with.")
     calibration = np.sort(normal_scores(calibration_scores, None))
+    scores = np.asarray(scores, dtype=np.float64)
     if np.isnan(scores).any():
         raise ValueError("Scores hold NaN, which has no place among others.")
     n_below = np.searchsorted(calibration, scores, side="right")
@@ -135,5 +139,9 @@ def benjamini_hochberg(p_values, fdr):
     """
     if not 0 < fdr < 1:
         raise ValueError(f"fdr must be in (0, 1), got {fdr!r}.")
+    if np.ndim(p_values) != 1:
+        raise ValueError(
+            f"p_values must be one number a row, got {np.ndim(p_values)} dimensions."
+        )
     # Conformal p-values often lie on the line itself, where rounding must not decide.
     return false_discovery_control(p_values, method="bh") <= fdr * (1 + 1e-9)

@@ -56,8 +56,13 @@ class ThresholdedDetector(BaseDetector):
         detector trained on the normal rows among its training rows. The detector
         in use is then trained on all normal rows. A row in several test parts
         counts once, by its mean score. None scores the training rows again. It
-        suits detectors whose scores have one scale whatever the number of rows:
-        OneClassSVM's grow with it, and fewer rows than asked for are flagged.
+        suits detectors whose scores have one scale whatever the number of rows, as
+        IsolationForest's: from fewer rows networks reconstruct worse, and
+        OneClassSVM's scores are smaller, so that fewer rows than asked for are
+        flagged (trained on 500, a third to a half). Hold rows out for these:
+        ``threshold="conformal"`` without ``cv``, or ``fit_threshold`` with rows that
+        were not trained on. Where a splitter needs groups, give
+        ``cv=list(splitter.split(X, y, groups))``.
     n_jobs : int, default=None
         Folds trained side by side, as in :class:`joblib.Parallel`.
     {threshold_parameters}
@@ -79,10 +84,11 @@ class ThresholdedDetector(BaseDetector):
     Examples
     --------
     >>> import numpy as np
-    >>> from sklearn.svm import OneClassSVM
+    >>> from sklearn.ensemble import IsolationForest
     >>> from skdeepad import ThresholdedDetector
     >>> X = np.random.default_rng(0).normal(size=(500, 2))
-    >>> detector = ThresholdedDetector(OneClassSVM(), threshold="mad", cv=5).fit(X)
+    >>> forest = IsolationForest(random_state=0)
+    >>> detector = ThresholdedDetector(forest, threshold="mad", cv=5).fit(X)
     >>> detector.predict([[0, 0], [4, -4]])
     array([ 1, -1])
     """
@@ -102,6 +108,12 @@ class ThresholdedDetector(BaseDetector):
         "cv": ["cv_object"],
         "n_jobs": [Integral, None],
     }
+
+    def _validate_params(self):
+        if getattr(self.estimator, "novelty", True) is False:
+            name = type(self.estimator).__name__
+            raise ValueError(f"{name} scores new rows with novelty=True only.")
+        super()._validate_params()
 
     def _task(self, X, y):
         strategy = make_threshold(self.threshold, self.contamination)

@@ -158,3 +158,9 @@ def test_infinity_and_other_numbers_of_labels_are_refused(ball):
     rows[3, 1] = np.inf
     with pytest.raises(ValueError, match="X holds infinity: remove"):
         label_free_scorer(radius, rows)
+
+
+def test_a_table_of_text_is_refused():
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": list("xyz")})
+    with pytest.raises(ValueError, match="is no dense table of numbers"):
+        disturbed_rows(frame)

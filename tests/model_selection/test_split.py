@@ -263,6 +263,10 @@ def test_cross_val_predict_of_a_partition(detector, mixed):
     assert set(by_group) == {1, -1}
     with pytest.raises(ValueError, match="partitions"):
         cross_val_predict(detector, X, y, cv=OneClassKFold(3))
+    # Of other methods scikit-learn would encode the labels.
+    splits = list(cv.split(X, y))
+    scores = cross_val_predict(detector, X, cv=splits, method="decision_function")
+    np.testing.assert_array_equal(np.where(scores >= 0, 1, -1), predicted)
 
 
 def test_groups_by_metadata_routing(mixed):

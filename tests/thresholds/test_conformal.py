@@ -339,3 +339,10 @@ def test_a_score_that_is_not_a_number_has_no_p_value():
 
 def test_an_alpha_of_almost_one():
     assert Conformal(alpha=1 - 1e-12).find_offset(np.arange(5.0)) == 4.0
+
+
+def test_bad_p_values_and_scores_are_refused():
+    with pytest.raises(ValueError, match="got 2 dimensions"):
+        benjamini_hochberg([[0.01, 0.5]], fdr=0.1)
+    with pytest.raises(ValueError, match="calibration_scores is empty"):
+        conformal_p_values([], [1.0])

@@ -117,6 +117,11 @@ def test_unlabelled_rows(name, problem):
         detector.set_params(contamination="auto", threshold="roc").fit(X)
 
 
+def test_novelty_is_asked_for(problem):
+    with pytest.raises(ValueError, match="with novelty=True only"):
+        ThresholdedDetector(LocalOutlierFactor()).fit(problem[0])
+
+
 def test_detectors_with_one_method_only(problem):
     X, y = problem
     deciding = ThresholdedDetector(Deciding(), threshold="roc").fit(X, y)
@@ -593,7 +598,6 @@ def test_failed_fit_leaves_the_fitted_detector_as_it_was(problem):
     [
         StandardScaler(),
         KMeans(),
-        LocalOutlierFactor(),  # has no scores of new rows
         make_pipeline(StandardScaler(), KMeans()),
         "OneClassSVM",
         None,
