@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.decomposition import KernelPCA
 from sklearn.metrics.pairwise import rbf_kernel
-from sklearn.utils import gen_batches
+from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdeepad._base import BaseDetector, refuse_huge, variances_of
@@ -28,18 +28,22 @@ class KernelPCADetector(
 
     The squared distance of a row from the components in the feature space of a
     Gaussian kernel ([1]_, section 3). It follows a curved set of normal rows, as an
-    autoencoder does; the kernel of all pairs of training rows must fit in memory.
+    autoencoder does.
 
     Parameters
     ----------
     n_components : int, default=128
-        Components to keep; a quarter of the training rows where that is less, so that
-        the rows do not span themselves.
+        Components to keep; a quarter of the rows where that is less, so that the rows
+        do not span themselves.
     gamma : "scale" or float, default="scale"
         Of the kernel ``exp(-gamma * ||x - y||^2)``. "scale" is one divided by the sum
         of the features' variances.
+    max_samples : int, default=5000
+        Rows that the components are of, drawn at random where there are more. The time
+        of a fit and its memory grow with their square (200 MB for 5,000).
     random_state : int, RandomState instance or None, default=None
-        Where the solver for many rows starts; the components are the same to rounding.
+        Draws the rows, and where the solver starts (the components of given rows are
+        the same to rounding).
     {threshold_parameters}
 
     Attributes
@@ -47,7 +51,7 @@ class KernelPCADetector(
     kernel_pca_ : KernelPCA
         The fitted components, of a precomputed kernel.
     X_fit_ : ndarray of shape (n_samples, n_features)
-        The training rows, minus their mean.
+        The rows that the components are of, minus their mean.
     gamma_ : float
         The one in use.
     {detector_attributes}
@@ -69,18 +73,23 @@ class KernelPCADetector(
 
     n_components: int = 128
     gamma: str | float = "scale"
+    max_samples: int = 5000
     random_state: Any = None
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseDetector._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "gamma": [StrOptions({"scale"}), Interval(Real, 0, None, closed="neither")],
+        "max_samples": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     }
 
     def _fit(self, X, task):
         variances = variances_of(X)
         refuse_huge(variances)
+        rng = check_random_state(self.random_state)
+        if len(X) > self.max_samples:
+            X = X[rng.choice(len(X), self.max_samples, replace=False)]
         self._mean = np.ascontiguousarray(X, dtype=np.float64).mean(axis=0)
         self.X_fit_ = self._centred(X)
         self.gamma_ = self.gamma
@@ -96,7 +105,7 @@ class KernelPCADetector(
             n_components=n_components,
             kernel="precomputed",
             eigen_solver="arpack" if is_large else "dense",
-            random_state=self.random_state,
+            random_state=rng,
         ).fit(kernel)
 
     @property

@@ -82,3 +82,18 @@ def test_a_score_is_the_same_beside_any_rows():
     scores = detector.score_samples(X)
     for part in (slice(1), slice(1, 3), slice(250, 260), slice(0, 700, 7)):
         np.testing.assert_array_equal(detector.score_samples(X[part]), scores[part])
+
+
+def test_components_are_of_some_of_many_rows():
+    X = np.random.default_rng(0).normal(size=(400, 3))
+    some = KernelPCADetector(max_samples=100, random_state=0).fit(X)
+    assert some.X_fit_.shape == (100, 3)
+    # The rows drawn, without the others' help but for the scale.
+    rows = some.X_fit_ + some._mean
+    assert {*map(tuple, rows.round(9))} < {*map(tuple, X.round(9))}
+    alone = KernelPCADetector(gamma=some.gamma_, random_state=0).fit(rows)
+    np.testing.assert_allclose(alone.score_samples(X), some.score_samples(X), atol=1e-9)
+    # All rows set the threshold: the largest error of a training row.
+    assert some.offset_ == pytest.approx(some.score_samples(X).min())
+    other = KernelPCADetector(max_samples=100, random_state=1).fit(X)
+    assert not np.allclose(other.score_samples(X), some.score_samples(X))
