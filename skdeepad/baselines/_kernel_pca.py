@@ -15,7 +15,7 @@ from skdeepad._base import BaseDetector, refuse_huge, variances_of
 
 # What rounding leaves of an error, where kernels are at most 1.
 ROUNDING = 1e-12
-CHUNK_ROWS = 256
+CHUNK_ROWS = 64
 # Rows from which an iterative solver is quicker than one of all eigenvectors.
 MANY_ROWS = 200
 
@@ -48,9 +48,9 @@ class KernelPCADetector(
 
     Attributes
     ----------
-    kernel_pca_ : KernelPCA
-        The fitted components, of a precomputed kernel.
-    X_fit_ : ndarray of shape (n_samples, n_features)
+    dual_coef_ : ndarray of shape (n_rows, n_components)
+        The components, as weights of these rows in feature space.
+    X_fit_ : ndarray of shape (n_rows, n_features)
         The rows that the components are of, minus their mean.
     gamma_ : float
         The one in use.
@@ -97,23 +97,27 @@ class KernelPCADetector(
             spread = variances.sum()
             self.gamma_ = 1 / spread if spread else 1.0
         kernel = rbf_kernel(self.X_fit_, gamma=self.gamma_)
-        self._mean_kernel = kernel.mean()
+        self._mean_kernels = kernel.mean(axis=0)
         n_components = min(self.n_components, max(1, len(X) // 4))
         # A kernel of equal rows has no components to iterate towards.
         is_large = len(X) > MANY_ROWS and np.ptp(kernel) > ROUNDING
-        self.kernel_pca_ = KernelPCA(
+        pca = KernelPCA(
             n_components=n_components,
             kernel="precomputed",
             eigen_solver="arpack" if is_large else "dense",
             random_state=rng,
         ).fit(kernel)
 
+        # Of length one in feature space; none where the rows span no more.
+        lengths = np.sqrt(pca.eigenvalues_)
+        self.dual_coef_ = pca.eigenvectors_ / np.where(lengths > 0, lengths, np.inf)
+
     @property
     def _n_features_out(self):
-        return self.kernel_pca_.n_components
+        return self.dual_coef_.shape[1]
 
     def _map_rows(self, X, function):
-        """Apply ``function(kernel, codes)`` to chunks of rows.
+        """Apply ``function(norms, codes)`` to chunks of rows.
 
         All are of one size, the last one filled up: an error is a small difference, and
         the last bits of a product depend on the number of its rows.
@@ -124,7 +128,12 @@ class KernelPCADetector(
             filled = np.zeros((CHUNK_ROWS, X.shape[1]))
             filled[: len(rows)] = rows
             kernel = rbf_kernel(filled, self.X_fit_, gamma=self.gamma_)
-            output = function(kernel, self.kernel_pca_.transform(kernel))
+            means = kernel.mean(axis=1, keepdims=True)
+            kernel -= self._mean_kernels
+            kernel -= means - self._mean_kernels.mean()
+            # The squared norm of a row in feature space, less the training rows' mean.
+            norms = 1 - 2 * means[:, 0] + self._mean_kernels.mean()
+            output = function(norms, kernel @ self.dual_coef_)
             outputs.append(output[: len(rows)])
         return np.concatenate(outputs)
 
@@ -133,10 +142,8 @@ class KernelPCADetector(
         return np.subtract(X, self._mean, dtype=np.float64, order="C")
 
     def _score_samples(self, X):
-        def score(kernel, codes):
-            # The squared norm of the row, centred, and that of its projection.
-            norm = 1 - 2 * kernel.mean(axis=1) + self._mean_kernel
-            errors = norm - np.square(codes).sum(axis=1)
+        def score(norms, codes):
+            errors = norms - np.square(codes).sum(axis=1)
             return -np.where(errors > ROUNDING, errors, 0.0)
 
         return self._map_rows(X, score)
@@ -152,4 +159,4 @@ class KernelPCADetector(
         -------
         codes : ndarray of shape (n_samples, n_components)
         """
-        return self._map_rows(self._validate(X), lambda kernel, codes: codes)
+        return self._map_rows(self._validate(X), lambda norms, codes: codes)
