@@ -136,12 +136,12 @@ def variances_of(X):
 
 
 def refuse_huge(variances):
-    """Raise ValueError for variances of features that are too large to be squared."""
+    """Raise ValueError where variances of features are not finite."""
     huge = np.flatnonzero(~np.isfinite(variances))
     if huge.size:
         raise ValueError(
-            f"X holds values too large to be squared, in {huge.size} feature(s), the "
-            f"first being column {huge[0]}: remove such rows, or clip them."
+            f"X holds values so large that {huge.size} feature(s) have no finite "
+            f"variance, first column {huge[0]}: remove such rows, or clip them."
         )
 
 

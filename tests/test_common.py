@@ -695,9 +695,9 @@ def test_verbose_prints_a_line_an_epoch(cls, problem, capsys):
 
 
 @every
-def test_values_too_large_to_square_are_named(cls, problem):
+def test_values_too_large_for_a_variance_are_named(cls, problem):
     X, _ = problem
     X = X.copy()
     X[3, 2] = np.finfo(float).max
-    with pytest.raises(ValueError, match=r"too large to be squared.*column 2"):
+    with pytest.raises(ValueError, match="no finite variance, first column 2"):
         make(cls).fit(X)

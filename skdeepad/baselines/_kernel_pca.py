@@ -5,8 +5,9 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.linalg import eigh
+from scipy.sparse.linalg import ArpackError, eigsh
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.decomposition import KernelPCA
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -16,8 +17,9 @@ from skdeepad._base import BaseDetector, refuse_huge, variances_of
 # What rounding leaves of an error, where kernels are at most 1.
 ROUNDING = 1e-12
 CHUNK_ROWS = 64
-# Rows from which an iterative solver is quicker than one of all eigenvectors.
-MANY_ROWS = 200
+# Rows from which an iterative solver is quicker, and its rounds until it is not.
+MANY_ROWS, MAX_ROUNDS = 200, 10
+FARTHEST = 1e100
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -37,13 +39,14 @@ class KernelPCADetector(
         do not span themselves.
     gamma : "scale" or float, default="scale"
         Of the kernel ``exp(-gamma * ||x - y||^2)``. "scale" is one divided by the sum
-        of the features' variances.
+        of the features' variances: features should have one scale, and no training row
+        be far out.
     max_samples : int, default=5000
-        Rows that the components are of, drawn at random where there are more. The time
-        of a fit and its memory grow with their square (200 MB for 5,000).
+        Rows that the components are of, drawn at random where there are more. The
+        memory of a fit grows with their square (half a gigabyte for 5,000).
     random_state : int, RandomState instance or None, default=None
-        Draws the rows, and where the solver starts (the components of given rows are
-        the same to rounding).
+        Draws the rows, and where the solver starts: of given rows the components are
+        the same to rounding, unless eigenvalues coincide.
     {threshold_parameters}
 
     Attributes
@@ -94,23 +97,28 @@ class KernelPCADetector(
         self.X_fit_ = self._centred(X)
         self.gamma_ = self.gamma
         if self.gamma == "scale":
-            spread = variances.sum()
-            self.gamma_ = 1 / spread if spread else 1.0
+            self.gamma_ = self._inverse(variances.sum())
         kernel = rbf_kernel(self.X_fit_, gamma=self.gamma_)
         self._mean_kernels = kernel.mean(axis=0)
+        kernel -= self._mean_kernels
+        kernel -= self._mean_kernels[:, None] - self._mean_kernels.mean()
         n_components = min(self.n_components, max(1, len(X) // 4))
-        # A kernel of equal rows has no components to iterate towards.
-        is_large = len(X) > MANY_ROWS and np.ptp(kernel) > ROUNDING
-        pca = KernelPCA(
-            n_components=n_components,
-            kernel="precomputed",
-            eigen_solver="arpack" if is_large else "dense",
-            random_state=rng,
-        ).fit(kernel)
-
+        values, vectors = largest_eigenpairs(kernel, n_components, rng)
         # Of length one in feature space; none where the rows span no more.
-        lengths = np.sqrt(pca.eigenvalues_)
-        self.dual_coef_ = pca.eigenvectors_ / np.where(lengths > 0, lengths, np.inf)
+        lengths = np.sqrt(np.where(values > ROUNDING, values, np.inf))
+        self.dual_coef_ = vectors / lengths
+
+    def _inverse(self, spread):
+        if not spread and not self.X_fit_.any():
+            return 1.0
+        with np.errstate(divide="ignore", over="ignore"):
+            inverse = 1 / spread
+        if not np.isfinite(inverse):
+            raise ValueError(
+                "The features' variances are too small for gamma='scale': multiply X "
+                "by a number, or give gamma one."
+            )
+        return inverse
 
     @property
     def _n_features_out(self):
@@ -139,7 +147,10 @@ class KernelPCADetector(
 
     def _centred(self, X):
         # Distances are taken by products, which lose the digits of a mean far off.
-        return np.subtract(X, self._mean, dtype=np.float64, order="C")
+        with np.errstate(over="ignore"):
+            rows = np.subtract(X, self._mean, dtype=np.float64, order="C")
+        # Farther rows have the same kernel, zero, and their squares would overflow.
+        return np.clip(rows, -FARTHEST, FARTHEST, out=rows)
 
     def _score_samples(self, X):
         def score(norms, codes):
@@ -160,3 +171,18 @@ class KernelPCADetector(
         codes : ndarray of shape (n_samples, n_components)
         """
         return self._map_rows(self._validate(X), lambda norms, codes: codes)
+
+
+def largest_eigenpairs(kernel, n, rng):
+    """The ``n`` largest eigenvalues of a symmetric matrix, and their eigenvectors."""
+    n_rows = len(kernel)
+    start = rng.uniform(-1, 1, size=n_rows)
+    if n_rows > MANY_ROWS and kernel.any():
+        try:
+            return eigsh(kernel, n, which="LA", v0=start, maxiter=MAX_ROUNDS)
+        except ArpackError:  # eigenvalues that lie close together
+            pass
+    values, vectors = eigh(kernel, subset_by_index=(n_rows - n, n_rows - 1))
+    if len(values) < n:  # so close that it takes them for fewer
+        values, vectors = np.linalg.eigh(kernel)
+    return values[-n:], vectors[:, -n:]

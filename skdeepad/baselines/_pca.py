@@ -93,12 +93,15 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         return self.pca_.n_components_
 
     def _score_samples(self, X):
-        scores = -self._errors(X).sum(axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            scores = -self._errors(X).sum(axis=1)
+        # Too far away for a number, or for the difference of two.
+        scores[np.isnan(scores)] = -np.inf
         # What rounding leaves of a row that lies on the components, and changes from
         # batch to batch, is no error.
         size = np.abs(X).max(axis=1) + np.abs(self.pca_.mean_).max()
         rounding = ROUNDING * X.shape[1] * size
-        scores[-scores <= rounding**2] = 0.0
+        scores[np.sqrt(-scores) <= rounding] = 0.0
         return scores
 
     def _errors(self, X):

@@ -110,8 +110,10 @@ class ThresholdedDetector(BaseDetector):
     }
 
     def _validate_params(self):
-        if getattr(self.estimator, "novelty", True) is False:
-            name = type(self.estimator).__name__
+        # Of a pipeline, its last step.
+        detector = getattr(self.estimator, "_final_estimator", self.estimator)
+        if not getattr(detector, "novelty", True):
+            name = type(detector).__name__
             raise ValueError(f"{name} scores new rows with novelty=True only.")
         super()._validate_params()
 

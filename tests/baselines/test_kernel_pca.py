@@ -97,3 +97,40 @@ def test_components_are_of_some_of_many_rows():
     assert some.offset_ == pytest.approx(some.score_samples(X).min())
     other = KernelPCADetector(max_samples=100, random_state=1).fit(X)
     assert not np.allclose(other.score_samples(X), some.score_samples(X))
+
+
+@pytest.mark.parametrize("gamma", ["scale", 1e5])
+def test_eigenvalues_that_coincide(gamma):
+    """No row is like another: what a component leaves of all rows is the same."""
+    X = 10 * np.eye(300)
+    detector = KernelPCADetector(gamma=gamma, random_state=0).fit(X)
+    errors = -detector.score_samples(X)
+    # 299 equal eigenvalues, of which 75 are taken.
+    assert errors.mean() == pytest.approx(
+        (1 - np.exp(-200 * detector.gamma_)) * (299 - 75) / 300
+    )
+
+
+@pytest.mark.parametrize("n_rows", [100, 300])
+def test_a_kernel_without_neighbours(n_rows):
+    X = np.random.default_rng(0).normal(size=(n_rows, 3))
+    detector = KernelPCADetector(n_components=1, gamma=1e12, random_state=0).fit(X)
+    assert detector.predict([[9, 9, 9]]) == -1
+
+
+def test_spreads_beyond_floats_are_refused():
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    for scale in (1e-155, 1e-200):
+        with pytest.raises(ValueError, match="too small for gamma='scale'"):
+            KernelPCADetector().fit(scale * X)
+    scores = KernelPCADetector().fit(1e-150 * X).score_samples(1e-150 * X)
+    expected = KernelPCADetector().fit(X).score_samples(X)
+    np.testing.assert_allclose(scores, expected, rtol=1e-6)
+
+
+def test_rows_of_any_distance_are_anomalies():
+    X = np.random.default_rng(0).normal(size=(50, 3))
+    far = [[v, -v, v] for v in (1e3, 1e154, 1e160, 1.7e308)]
+    for detector in (KernelPCADetector(), PCADetector(n_components=2), PCADetector()):
+        assert (detector.fit(X).predict(far) == -1).all()
+        assert not np.isnan(detector.score_samples(far)).any()

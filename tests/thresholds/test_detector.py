@@ -117,9 +117,10 @@ def test_unlabelled_rows(name, problem):
         detector.set_params(contamination="auto", threshold="roc").fit(X)
 
 
-def test_novelty_is_asked_for(problem):
+@pytest.mark.parametrize("wrap", [lambda d: d, make_pipeline])
+def test_novelty_is_asked_for(wrap, problem):
     with pytest.raises(ValueError, match="with novelty=True only"):
-        ThresholdedDetector(LocalOutlierFactor()).fit(problem[0])
+        ThresholdedDetector(wrap(LocalOutlierFactor())).fit(problem[0])
 
 
 def test_detectors_with_one_method_only(problem):
