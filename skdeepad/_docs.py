@@ -15,8 +15,7 @@ architecture : {"mlp", "conv"}, default="mlp"
     Fully connected or convolutional networks. X stays two-dimensional.
 image_shape : tuple (channels, height, width), default=None
     How ``architecture="conv"`` reads a row.
-activation : {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh", \
-"identity"}, default="{activation}"
+activation : {activations}, default="{activation}"
     Activation after each hidden layer.
 batch_norm : bool, default={batch_norm}
     Normalise each hidden layer over the batch before its activation.
@@ -133,6 +132,10 @@ def insert_shared_docs(cls):
     doc = inspect.cleandoc(cls.__doc__)
     for name, text in SHARED.items():
         doc = doc.replace("{" + name + "}", text)
+    if "{activations}" in doc:
+        (options,) = cls._parameter_constraints["activation"]
+        names = ", ".join(f'"{name}"' for name in sorted(options.options))
+        doc = doc.replace("{activations}", f"{{{names}}}")
     for base in cls.__mro__:
         for name in inspect.get_annotations(base):
             doc = doc.replace("{" + name + "}", str(getattr(cls, name, None)))

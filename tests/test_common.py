@@ -436,6 +436,17 @@ def test_every_parameter_is_documented_once(cls):
 
 
 @every
+def test_documented_options_are_those_that_are_taken(cls):
+    found = re.findall(r"^(\w+) : .*?\{([^}]*)\}", cls.__doc__, flags=re.MULTILINE)
+    for name, options in found:
+        taken = [c for c in cls._parameter_constraints[name] if hasattr(c, "options")]
+        if taken:
+            names = set(re.findall(r'"(\w+)"', options))
+            assert names == set(taken[0].options), name
+    assert "activation" in dict(found) or cls not in DEEP
+
+
+@every
 def test_public_methods_are_documented(cls):
     for name, method in inspect.getmembers(cls, inspect.isfunction):
         if not name.startswith("_"):
