@@ -132,7 +132,7 @@ def main(arguments=None):
     ]
     todo = [unit for unit in units if not results.has(unit)]
     if todo:
-        warm_up(args.n_jobs, args.subjects)
+        warm_up(args.n_jobs, dict.fromkeys(unit["subject"] for unit in todo))
     for unit in todo:
         X, y = load(unit["data"])
         start = time.perf_counter()

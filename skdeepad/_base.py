@@ -28,6 +28,9 @@ from skdeepad.thresholds._labels import (
 )
 from skdeepad.thresholds._make import make_threshold
 
+# Largest scaled value that is told from larger ones, whose squares may overflow.
+FARTHEST = 1e100
+
 
 def _all_or_nothing(fit):
     """Make a fit that raises, Ctrl-C included, leave the estimator as it was."""
@@ -129,10 +132,12 @@ def set_threshold(detector, strategy, scores, y):
         detector.calibration_scores_ = np.sort(normal_scores(scores, y))
 
 
-def variances_of(X):
-    """Each feature's variance, in float64; not finite where that has no room for it."""
+def finite_variances(X):
+    """Each feature's variance, in float64; ValueError where that has no room for it."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(X, dtype=np.float64, order="C").var(axis=0)
+        variances = np.asarray(X, dtype=np.float64, order="C").var(axis=0)
+    refuse_huge(variances)
+    return variances
 
 
 def refuse_huge(variances):

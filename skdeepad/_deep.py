@@ -26,14 +26,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._base import BaseDetector, _all_or_nothing, refuse_huge
+from skdeepad._base import FARTHEST, BaseDetector, _all_or_nothing, refuse_huge
 from skdeepad._callbacks import EpochReports
 from skdeepad._checkpoint import Checkpoint
 from skdeepad._random import member_seeds
 from skdeepad.thresholds._make import make_threshold
-
-# Largest scaled value that is told from larger ones.
-FARTHEST = 1e100
 
 # Multiply-adds of a step and network from which bfloat16 pays (precision="auto").
 LARGE_WORK = 1e8
@@ -535,10 +532,10 @@ class BaseDeepDetector(
         """The fitted network in float64, made once for a state and a device."""
         import torch
 
-        # Of a copy: another thread may fit the detector meanwhile.
-        fitted = self._as_fitted()
         state, place, network = SCORING.get(id(self), (None, None, None))
-        if state is not fitted._state or place != device:
+        if state is not self._state or place != device:
+            # Of a copy: another thread may fit the detector meanwhile.
+            fitted = self._as_fitted()
             network = fitted._build_network(fitted.n_features_in_, fitted.n_estimators)
             network = fitted._load_state(network, torch.float64, device).eval()
             if id(self) not in SCORING:
@@ -587,6 +584,7 @@ class BaseDeepDetector(
         device = self._torch_device()
         fitted = self._as_fitted()
         network = self._scoring_network(device)
+        # "cuda" is another one where the current device has changed since.
         device = next(chain(network.parameters(), network.buffers())).device
         n_chunk = chunk_rows(network, itemsize=8)
         work = min(n_chunk, len(X)) * network.work

@@ -86,7 +86,7 @@ class BaseAutoencoderDetector(BaseDeepDetector):
     # Outputs of the encoder for each latent dimension.
     _codes_per_latent: ClassVar[int] = 1
 
-    def _build_network(self, n_features, members, bias=True):
+    def _build_network(self, n_features, members, bias=True, decodes=True):
         from skdeepad._nn import Autoencoder
 
         image_shape = self._image_shape(n_features)
@@ -111,7 +111,7 @@ class BaseAutoencoderDetector(BaseDeepDetector):
             members,
             n_features,
             hidden_layer_sizes=hidden,
-            decoder_layer_sizes=decoder,
+            decoder_layer_sizes=decoder if decodes else None,
             code_size=code_size,
             latent_dim=latent,
             image_shape=image_shape,

@@ -27,7 +27,8 @@ class Autoencoder(nn.Module):
     n_features : int
         Width of the input and of the reconstruction.
     hidden_layer_sizes, decoder_layer_sizes : tuple of int
-        Units (or channels) of the hidden layers, in the order of computation.
+        Units (or channels) of the hidden layers, in the order of computation. With None
+        there is no decoder: codes are the output.
     code_size : int or None
         Outputs of a linear last layer of the encoder. With None the encoder's
         last hidden layer, activation included, is the code.
@@ -78,13 +79,15 @@ class Autoencoder(nn.Module):
         self.width, self.work = n_features, 0
         if image_shape is None:
             encoder = self._mlp(n_features, hidden_layer_sizes, code_size)
-            self._of_encoder = self.width, self.work
-            decoder = self._mlp(latent_dim, decoder_layer_sizes, n_features)
         else:
             encoder = self._conv_encoder(image_shape, hidden_layer_sizes, code_size)
-            self._of_encoder = self.width, self.work
+        if decoder_layer_sizes is None:
+            decoder = []
+        elif image_shape is None:
+            decoder = self._mlp(latent_dim, decoder_layer_sizes, n_features)
+        else:
             decoder = self._conv_decoder(latent_dim, decoder_layer_sizes, image_shape)
-        if sigmoid_output:
+        if decoder and sigmoid_output:
             decoder.append(Activation("sigmoid"))
         self.encoder = nn.Sequential(*encoder)
         self.decoder = nn.Sequential(*decoder)
@@ -121,13 +124,6 @@ class Autoencoder(nn.Module):
         """
         encoder, decoder = self._recorded
         return set_gradients(x, [*encoder, *on_code, *decoder], loss)
-
-    def without_decoder(self):
-        """The same with codes as its output."""
-        self.decoder = nn.Sequential()
-        self._recorded = self._recorded[0], []
-        self.width, self.work = self._of_encoder
-        return self
 
     def _layer(self, make_layer, n_in, n_out, *args, positions=1, bias=True):
         """A layer, counted in width and work; convolved at so many positions."""

@@ -9,7 +9,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KernelDensity
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._base import BaseDetector, refuse_huge, variances_of
+from skdeepad._base import BaseDetector, finite_variances
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -67,12 +67,12 @@ class KDEDetector(BaseDetector):
     }
 
     def _fit(self, X, task):
-        refuse_huge(variances_of(X))
+        variances = finite_variances(X)
         if self.bandwidth == "cv" and len(X) > 1:
             widths = self.bandwidths
             if widths is None:
                 # One bandwidth for all features: in units of their mean spread.
-                spread = X.std(axis=0, dtype=np.float64).mean() or 1.0
+                spread = np.sqrt(variances).mean() or 1.0
                 widths = np.logspace(-1, 1, 10) * spread
             search = GridSearchCV(
                 KernelDensity(), {"bandwidth": widths}, cv=min(self.cv, len(X))

@@ -9,17 +9,17 @@ from scipy.linalg import eigh
 from scipy.sparse.linalg import ArpackError, eigsh
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.preprocessing import KernelCenterer
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._base import BaseDetector, refuse_huge, variances_of
+from skdeepad._base import FARTHEST, BaseDetector, finite_variances
 
 # What rounding leaves of an error, where kernels are at most 1.
 ROUNDING = 1e-12
 CHUNK_ROWS = 64
 # Rows from which an iterative solver is quicker, and its rounds until it is not.
 MANY_ROWS, MAX_ROUNDS = 200, 10
-FARTHEST = 1e100
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -88,8 +88,7 @@ class KernelPCADetector(
     }
 
     def _fit(self, X, task):
-        variances = variances_of(X)
-        refuse_huge(variances)
+        variances = finite_variances(X)
         rng = check_random_state(self.random_state)
         if len(X) > self.max_samples:
             X = X[rng.choice(len(X), self.max_samples, replace=False)]
@@ -99,9 +98,8 @@ class KernelPCADetector(
         if self.gamma == "scale":
             self.gamma_ = self._inverse(variances.sum())
         kernel = rbf_kernel(self.X_fit_, gamma=self.gamma_)
-        self._mean_kernels = kernel.mean(axis=0)
-        kernel -= self._mean_kernels
-        kernel -= self._mean_kernels[:, None] - self._mean_kernels.mean()
+        self._centerer = KernelCenterer().fit(kernel)
+        kernel = self._centerer.transform(kernel, copy=False)
         n_components = min(self.n_components, max(1, len(X) // 4))
         values, vectors = largest_eigenpairs(kernel, n_components, rng)
         # Of length one in feature space; none where the rows span no more.
@@ -136,11 +134,9 @@ class KernelPCADetector(
             filled = np.zeros((CHUNK_ROWS, X.shape[1]))
             filled[: len(rows)] = rows
             kernel = rbf_kernel(filled, self.X_fit_, gamma=self.gamma_)
-            means = kernel.mean(axis=1, keepdims=True)
-            kernel -= self._mean_kernels
-            kernel -= means - self._mean_kernels.mean()
             # The squared norm of a row in feature space, less the training rows' mean.
-            norms = 1 - 2 * means[:, 0] + self._mean_kernels.mean()
+            norms = 1 - 2 * kernel.mean(axis=1) + self._centerer.K_fit_all_
+            kernel = self._centerer.transform(kernel, copy=False)
             output = function(norms, kernel @ self.dual_coef_)
             outputs.append(output[: len(rows)])
         return np.concatenate(outputs)

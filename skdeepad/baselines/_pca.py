@@ -9,7 +9,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.utils._param_validation import Interval
 
-from skdeepad._base import BaseDetector, refuse_huge, variances_of
+from skdeepad._base import BaseDetector, finite_variances
 
 # Relative error of a few operations in float64.
 ROUNDING = 4 * np.finfo(np.float64).eps
@@ -70,9 +70,9 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
             )
 
     def _fit(self, X, task):
+        finite_variances(X)
         # Centred first: for many rows PCA takes the covariance of what it is given, in
         # which a mean far from zero leaves no digits for the spread.
-        refuse_huge(variances_of(X))
         mean = X.mean(axis=0, dtype=np.float64)
         centred = X - mean
         self.pca_ = PCA(n_components=self.n_components, random_state=self.random_state)

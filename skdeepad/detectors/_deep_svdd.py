@@ -106,12 +106,12 @@ class DeepSVDD(BaseAutoencoderDetector):
     def _build_network(self, n_features, members):
         from skdeepad._nn import Center
 
-        network = self._build_autoencoder(n_features, members).without_decoder()
+        network = self._build_autoencoder(n_features, members, decodes=False)
         network.center = Center(members, self._latent_size())
         return network
 
-    def _build_autoencoder(self, n_features, members):
-        return super()._build_network(n_features, members, bias=False)
+    def _build_autoencoder(self, n_features, members, decodes=True):
+        return super()._build_network(n_features, members, bias=False, decodes=decodes)
 
     @in_own_modes
     def _train(self, run, **options):

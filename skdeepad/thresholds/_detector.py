@@ -109,9 +109,12 @@ class ThresholdedDetector(BaseDetector):
         "n_jobs": [Integral, None],
     }
 
+    def _last_step(self):
+        """The detector itself; of a pipeline, its last step."""
+        return getattr(self.estimator, "_final_estimator", self.estimator)
+
     def _validate_params(self):
-        # Of a pipeline, its last step.
-        detector = getattr(self.estimator, "_final_estimator", self.estimator)
+        detector = self._last_step()
         if not getattr(detector, "novelty", True):
             name = type(detector).__name__
             raise ValueError(f"{name} scores new rows with novelty=True only.")
@@ -123,8 +126,7 @@ class ThresholdedDetector(BaseDetector):
         if self.probability in ("sigmoid", "isotonic"):
             check_both_classes(y, f"probability={self.probability!r}")
         y = self._labels(X, y, strategy)
-        # Of a pipeline, its last step.
-        detector = getattr(self.estimator, "_final_estimator", self.estimator)
+        detector = self._last_step()
         if isinstance(detector, BaseDetector):
             own = make_threshold(detector.threshold, detector.contamination)
             if getattr(own, "requires_labels", False):

@@ -95,8 +95,8 @@ def test_pretraining_is_an_autoencoders(params, problem, monkeypatch):
     x, networks, errors = torch.tensor(X, dtype=torch.float32), [], []
     make_one = DeepSVDD._build_autoencoder
 
-    def noting(self, n_features, members):
-        networks.append(make_one(self, n_features, members))
+    def noting(self, *args, **kwargs):
+        networks.append(make_one(self, *args, **kwargs))
         return networks[-1]
 
     monkeypatch.setattr(DeepSVDD, "_build_autoencoder", noting)
