@@ -4,12 +4,20 @@ Importing this imports torch.
 """
 
 from contextlib import contextmanager
+from functools import cache
+from math import ceil
 from threading import Lock, local
+from typing import Any
 
 import torch
 
 # Multiply-adds of a step below which a second thread costs more than it brings.
 SINGLE_THREAD_WORK = 6e6
+
+# Multiply-adds of a batched product from which oneDNN, with 10 us a call, is quicker.
+ONEDNN_WORK = 1e6
+# Sides of a product's matrices with which its result is MKL's to the last bit.
+ONEDNN_SIDES = range(12, 193)
 
 _limits = {"lock": Lock(), "holders": set(), "threads": 0}
 _in_this_thread = local()
@@ -44,7 +52,9 @@ def limit_threads(device, work):
                 torch.set_num_threads(_limits["threads"])
 
 
-_tf32 = {"lock": Lock(), "holders": set(), "before": None}
+_products = Lock()
+_tf32: dict[str, Any] = {"holders": set(), "before": None}
+_onednn: dict[str, Any] = {"holders": set(), "allowed": False, "before": None}
 
 
 @contextmanager
@@ -59,7 +69,9 @@ def allow_tf32(device, allowed):
         return
     holder = object()
     try:  # from here on, or Ctrl-C would leave it as it is set
-        with _tf32["lock"]:
+        with _products:
+            _undo_onednn()  # beside which torch does not tell what is set
+            _onednn["allowed"] = False
             if not _tf32["holders"]:
                 _tf32["before"] = (
                     torch.get_float32_matmul_precision(),
@@ -69,7 +81,7 @@ def allow_tf32(device, allowed):
             _set_tf32("high" if allowed else "highest", allowed)
         yield
     finally:
-        with _tf32["lock"]:
+        with _products:
             if holder in _tf32["holders"]:
                 _tf32["holders"].remove(holder)
                 if not _tf32["holders"]:
@@ -79,3 +91,72 @@ def allow_tf32(device, allowed):
 def _set_tf32(products, convolutions):
     torch.set_float32_matmul_precision(products)
     torch.backends.cudnn.allow_tf32 = convolutions
+
+
+@contextmanager
+def allow_onednn(device):
+    """Let :func:`use_onednn` have an effect, where it has an advantage.
+
+    MKL leaves AVX-512 to Intel's processors. torch hands float32 to oneDNN only where
+    bfloat16 is allowed, of which oneDNN makes use on processors with AMX alone.
+
+    torch keeps that for the process. A fit that begins beside another one, in another
+    thread, ends it for both: products of any other sides would change.
+    """
+    if device.type != "cpu" or not _has_wider_onednn():
+        yield
+        return
+    holder = object()
+    try:  # from here on, or Ctrl-C would leave it as it is set
+        with _products:
+            _undo_onednn()
+            _onednn["allowed"] = not (_onednn["holders"] or _tf32["holders"])
+            _onednn["holders"].add(holder)
+        yield
+    finally:
+        with _products:
+            _undo_onednn()
+            _onednn["allowed"] = False
+            _onednn["holders"].discard(holder)
+
+
+def onednn_rows(weight):
+    """Rows of a batch with which a weight's products are to be taken by oneDNN.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (k, n_in, n_out)
+
+    Returns
+    -------
+    rows : range
+    """
+    if not (_onednn["allowed"] and all(n in ONEDNN_SIDES for n in weight.shape[1:])):
+        return range(0)
+    rows = ceil(ONEDNN_WORK / weight.numel())
+    return range(max(rows, ONEDNN_SIDES.start), ONEDNN_SIDES.stop)
+
+
+def use_onednn(wanted):
+    """Take the products that come by oneDNN, where that is allowed, or by MKL."""
+    if wanted == (_onednn["before"] is not None):
+        return
+    with _products:
+        _undo_onednn()
+        if wanted and _onednn["allowed"]:
+            _onednn["before"] = torch.backends.mkldnn.matmul.fp32_precision
+            torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+
+
+def _undo_onednn():
+    before, _onednn["before"] = _onednn["before"], None
+    if before is not None:
+        torch.backends.mkldnn.matmul.fp32_precision = before
+
+
+@cache
+def _has_wider_onednn():
+    """Whether this is a processor of AMD's with AVX-512, and torch can tell."""
+    has = getattr(torch.cpu, "get_capabilities", dict)()
+    wide = has.get("sse4a") and has.get("avx512_bf16")  # the first is AMD's alone
+    return bool(wide and not has.get("amx_tile") and torch.backends.mkldnn.enabled)

@@ -18,7 +18,7 @@ from skdeepad._random import (
     make_generators,
 )
 from skdeepad._rows import gather
-from skdeepad._settings import limit_threads
+from skdeepad._settings import allow_onednn, limit_threads
 
 # Bytes of training rows gathered at once: many small steps, one indexing call.
 GATHER_BYTES = 2**20
@@ -223,7 +223,10 @@ def train(
     step = partial(_step, phases, totals)
     if replayed:
         step = ReplayedStep(step, [layer for _, layer in layers])
-    with limit_threads(X.device, 3 * batch_size * network.work):
+    with (
+        limit_threads(X.device, 3 * batch_size * network.work),
+        allow_onednn(X.device),
+    ):
         if checkpoint is not None and (state := checkpoint.load()):
             progress.load_state_dict(state)
         elif early_stopping is not None and first_epoch:

@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
@@ -18,6 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from skdeepad import _settings
+from skdeepad.datasets import load_wine
 from skdeepad.thresholds import Conformal, ROCOptimal
 from tests.conftest import ALL, DEEP, every_decoder, every_deep, make
 
@@ -657,6 +660,29 @@ def test_members_train_as_if_alone(cls, batch_norm, problem):
     alone = make(cls, **params).fit(X)
     among = make(cls, n_estimators=5, **params).fit(X)
     # To the last bit, on the CPU: chaos would make much of any difference.
+    for name, value in alone._state.items():
+        np.testing.assert_array_equal(among._state[name][:1], value, err_msg=name)
+
+
+@every_deep
+def test_members_whose_products_onednn_takes_train_as_if_alone(cls, monkeypatch):
+    if not _settings._has_wider_onednn():
+        pytest.skip("on this processor oneDNN has no advantage")
+    calls = []
+
+    def spy(wanted, use=_settings.use_onednn):
+        use(wanted)
+        calls.append(torch.backends.mkldnn.matmul.fp32_precision)
+
+    monkeypatch.setattr("skdeepad._nn._layers.use_onednn", spy)
+    monkeypatch.setattr(_settings, "ONEDNN_WORK", 6e4)
+    X, y = load_wine(return_X_y=True)
+    params = {"hidden_layer_sizes": (32, 24), "latent_dim": None, "batch_size": 32}
+    alone = make(cls, **params).fit(X, y)
+    assert "bf16" not in calls
+    among = make(cls, n_estimators=5, **params).fit(X, y)
+    assert "bf16" in calls
+    assert calls[-1] != "bf16"
     for name, value in alone._state.items():
         np.testing.assert_array_equal(among._state[name][:1], value, err_msg=name)
 

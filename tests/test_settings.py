@@ -6,7 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 
-from skdeepad._settings import allow_tf32, limit_threads
+from skdeepad import _settings
+from skdeepad._settings import (
+    allow_onednn,
+    allow_tf32,
+    limit_threads,
+    onednn_rows,
+    use_onednn,
+)
 
 
 def test_threads_are_limited_for_small_work_only_and_restored():
@@ -77,3 +84,72 @@ def test_tf32_of_fits_that_overlap_is_undone_by_the_last():
     assert torch.get_float32_matmul_precision() == "high"
     second.__exit__(None, None, None)
     assert torch.get_float32_matmul_precision() == before
+
+
+CPU = torch.device("cpu")
+WIDE = torch.empty(60, 64, 32)
+
+
+@pytest.fixture
+def wider(monkeypatch):
+    """As on a processor on which oneDNN has an advantage."""
+    if not hasattr(torch.backends.mkldnn, "matmul"):
+        pytest.skip("this torch has no setting for oneDNN alone")
+    monkeypatch.setattr(_settings, "_has_wider_onednn", lambda: True)
+
+
+def products():
+    return torch.backends.mkldnn.matmul.fp32_precision
+
+
+def test_onednn_takes_what_it_is_asked_to_and_is_undone(wider, monkeypatch):
+    before = products()
+    use_onednn(True)  # outside of a fit it has no effect
+    assert products() == before
+    with pytest.raises(KeyboardInterrupt), allow_onednn(CPU):
+        use_onednn(True)
+        assert products() == "bf16"
+        use_onednn(False)
+        assert products() == before
+        use_onednn(True)
+        raise KeyboardInterrupt
+    assert products() == before
+    for device, has in (CPU, False), (torch.device("cuda"), True):
+        monkeypatch.setattr(_settings, "_has_wider_onednn", lambda has=has: has)
+        with allow_onednn(device):
+            use_onednn(True)
+            assert products() == before
+            assert not onednn_rows(WIDE)
+
+
+def test_onednn_is_for_products_that_gain_by_it_and_stay_the_same(wider):
+    with allow_onednn(CPU):
+        assert onednn_rows(WIDE) == range(12, 193)
+        assert onednn_rows(WIDE[:6]) == range(82, 193)  # 1e6 / (6 * 64 * 32)
+        assert not onednn_rows(WIDE[:1])
+        assert not onednn_rows(WIDE.new_empty(60, 64, 11))
+        assert not onednn_rows(WIDE.new_empty(60, 193, 32))
+    assert not onednn_rows(WIDE)
+
+
+@pytest.mark.parametrize(
+    "beside", [allow_onednn(CPU), allow_tf32(torch.device("cuda"), False)]
+)
+def test_a_fit_beside_another_one_ends_onednn_for_both(wider, beside):
+    with allow_onednn(CPU):
+        use_onednn(True)
+        with beside:
+            assert torch.get_float32_matmul_precision() == "highest"
+            assert not onednn_rows(WIDE)
+            for _ in range(2):
+                use_onednn(True)
+                assert products() != "bf16"
+                with allow_onednn(CPU):
+                    use_onednn(True)
+                    assert products() != "bf16"
+        use_onednn(True)
+        assert products() != "bf16"
+    with allow_onednn(CPU):
+        use_onednn(True)
+        assert products() == "bf16"
+    assert torch.get_float32_matmul_precision() == "highest"

@@ -12,6 +12,7 @@ from skdeepad._nn._layers import (
     ConvTranspose2d,
     Dropout,
     Linear,
+    outputs,
     recorded,
     set_gradients,
 )
@@ -111,10 +112,7 @@ class Autoencoder(nn.Module):
         """As :meth:`encode`, for what no gradient is to flow back from."""
         if not self.has_own_backward:
             return self.encode(x)
-        z = x
-        for layer in self._recorded[0]:
-            z, _ = layer.record(z)
-        return z.to(x.dtype)
+        return outputs(x, self._recorded[0]).to(x.dtype)
 
     def set_gradients(self, x, loss, *on_code):
         """Set the parameters' gradients; the loss ``(k,)`` of the reconstruction.

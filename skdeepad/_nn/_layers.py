@@ -17,6 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from skdeepad._settings import onednn_rows, use_onednn
+
 # Random numbers a member draws ahead at once: enough to hide the call's cost.
 NOISE_BLOCK = 2**16
 
@@ -122,6 +124,7 @@ class Linear(Product):
             self._operand = weight.to(self.dtype)
             self._low_gradient = torch.empty_like(self._operand)
         self._operand_t = self._operand.mT
+        self._onednn_rows = onednn_rows(self._operand)
 
     def refresh(self):
         """Take over weights that have changed, in the products' own type."""
@@ -131,11 +134,13 @@ class Linear(Product):
         bias, like = self.bound[1], x
         if self.dtype is not None:
             x, bias = self.cast(x, bias)
+        use_onednn(x.shape[1] in self._onednn_rows)
         return self._affine(x, self._operand, self._operand_t, bias), (x, like)
 
     def backward(self, gradient, saved, wanted):
         x, like = saved
         _, bias, weight_gradient, bias_gradient = self.bound
+        use_onednn(x.shape[1] in self._onednn_rows)
         if self.dtype is not None:
             gradient = lowered(gradient, self.dtype)
             if bias is not None:
@@ -578,7 +583,16 @@ def set_gradients(x, layers, loss):
     value, gradient = loss(x)
     for i in range(len(layers) - 1, -1, -1):
         gradient = layers[i].backward(gradient, saved[i], i > 0)
+    use_onednn(False)
     return value
+
+
+def outputs(x, layers):
+    """Pass ``x`` through layers, for what no gradient is to flow back from."""
+    for layer in layers:
+        x, _ = layer.record(x)
+    use_onednn(False)
+    return x
 
 
 def squared_error(output, target, weight):
@@ -591,6 +605,4 @@ def squared_error(output, target, weight):
 
 def sum_of_squares(x):
     """Sum over all but the first dimension, ``(k,)``."""
-    # One product is quicker than a square and a sum.
-    x = x.reshape(len(x), 1, -1)
-    return torch.bmm(x, x.mT).view(-1)
+    return x.flatten(1).square().sum(1)

@@ -1,5 +1,6 @@
 """Each layer against the torch module of a single network."""
 
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import nn
 
 from skdeepad._nn import _layers as layers
+from skdeepad._settings import ONEDNN_SIDES, _has_wider_onednn, allow_onednn
 
 K, B = 3, 5
 
@@ -205,3 +207,28 @@ def test_dropout_keeps_the_mean_whatever_its_probability(p):
     assert len(kept.unique()) == 1
     expected = mask.numel() / float(kept[0])
     assert abs(len(kept) - expected) < 5 * expected**0.5
+
+
+@pytest.mark.skipif(not _has_wider_onednn(), reason="oneDNN has no advantage here")
+def test_products_by_onednn_are_the_same_to_the_last_bit(monkeypatch):
+    monkeypatch.setattr("skdeepad._settings.ONEDNN_WORK", 0)
+    generator = torch.Generator().manual_seed(0)
+    bounds = ONEDNN_SIDES.start, ONEDNN_SIDES.stop
+    sizes = torch.randint(*bounds, (40, 3), generator=generator)
+    for n_rows, n_in, n_out in [(12, 12, 12), (192, 192, 192), *sizes.tolist()]:
+        layer = layers.Linear(7, n_in, n_out)
+        for parameter in layer.parameters():
+            parameter.data.normal_(generator=generator)
+        x = torch.randn(7, n_rows, n_in, generator=generator)
+        gradient = torch.randn(7, n_rows, n_out, generator=generator)
+        results = []
+        for allowed in (nullcontext(), allow_onednn(x.device)):
+            with allowed:
+                layer.bind()
+                y, saved = layer.record(x)
+                taken = torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+                passed_back = layer.backward(gradient.clone(), saved, wanted=True)
+            gradients = [p.grad.clone() for p in layer.parameters()]
+            results.append([y, passed_back, *gradients])
+        assert taken
+        assert all(map(torch.equal, *results))
