@@ -14,8 +14,8 @@ import torch
 # Multiply-adds of a step below which a second thread costs more than it brings.
 SINGLE_THREAD_WORK = 6e6
 
-# Multiply-adds of a batched product from which oneDNN, with 10 us a call, is quicker.
-ONEDNN_WORK = 1e6
+# Multiply-adds a thread of a product from which oneDNN, with 10 us a call, is quicker.
+ONEDNN_WORK = 1.5e6
 # Sides of a product's matrices with which its result is MKL's to the last bit.
 ONEDNN_SIDES = range(12, 193)
 
@@ -133,7 +133,7 @@ def onednn_rows(weight):
     """
     if not (_onednn["allowed"] and all(n in ONEDNN_SIDES for n in weight.shape[1:])):
         return range(0)
-    rows = ceil(ONEDNN_WORK / weight.numel())
+    rows = ceil(ONEDNN_WORK * torch.get_num_threads() / weight.numel())
     return range(max(rows, ONEDNN_SIDES.start), ONEDNN_SIDES.stop)
 
 

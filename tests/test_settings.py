@@ -122,13 +122,15 @@ def test_onednn_takes_what_it_is_asked_to_and_is_undone(wider, monkeypatch):
             assert not onednn_rows(WIDE)
 
 
-def test_onednn_is_for_products_that_gain_by_it_and_stay_the_same(wider):
-    with allow_onednn(CPU):
-        assert onednn_rows(WIDE) == range(12, 193)
-        assert onednn_rows(WIDE[:6]) == range(82, 193)  # 1e6 / (6 * 64 * 32)
+def test_onednn_is_for_products_that_gain_by_it_and_stay_the_same(wider, monkeypatch):
+    with limit_threads(CPU, work=1), allow_onednn(CPU):
+        assert onednn_rows(WIDE) == range(13, 193)  # 1.5e6 / (60 * 64 * 32)
+        assert onednn_rows(WIDE.repeat(2, 1, 1)) == range(12, 193)
         assert not onednn_rows(WIDE[:1])
         assert not onednn_rows(WIDE.new_empty(60, 64, 11))
         assert not onednn_rows(WIDE.new_empty(60, 193, 32))
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+        assert onednn_rows(WIDE) == range(25, 193)
     assert not onednn_rows(WIDE)
 
 
