@@ -22,6 +22,7 @@ from benchmarks.results_file import LOCAL, ResultsFile, params_id, versions
 from benchmarks.tabular import ADBENCH, numbered, split
 from skdeepad import (
     DASVDD,
+    DSEBM,
     AutoencoderDetector,
     DeepSVDD,
     KernelPCADetector,
@@ -30,7 +31,8 @@ from skdeepad import (
 
 CHOSEN_ON = numbered({2, 4, 6, 14, 18, 20, 25, 26, 29, 32, 38, 39, 45})
 MAX_TRAIN_ROWS, MAX_TEST_ROWS = 1500, 4000
-DEEP = {d.__name__: d for d in (AutoencoderDetector, VAEDetector, DASVDD, DeepSVDD)}
+DEEP = AutoencoderDetector, VAEDetector, DASVDD, DeepSVDD, DSEBM
+DEEP = {detector.__name__: detector for detector in DEEP}
 DETECTORS = DEEP | {"KernelPCADetector": KernelPCADetector}
 
 
@@ -87,6 +89,14 @@ COURSES = {
         64 10 3e-3
         64 100 3e-3
     """,
+    "DSEBM": """
+        64 10 3e-3
+        64 30 1e-3
+        64 30 3e-3
+        64 30 1e-2
+        64 60 3e-3
+        64 100 3e-3
+    """,
 }
 # Changes of the defaults, one at a time.
 CHANGES = {
@@ -129,6 +139,21 @@ CHANGES = {
         {"latent_dim": 32},
         {"latent_dim": 64},
         {"hidden_layer_sizes": (128,)},
+        {"hidden_layer_sizes": (256, 128)},
+    ],
+    "DSEBM": [
+        {"noise_std": 0.1},
+        {"noise_std": 0.3},
+        {"noise_std": 0.5},
+        {"criterion": "energy"},
+        {"criterion": "energy", "noise_std": 0.5},
+        {"criterion": "energy", "noise_std": 0.5, "max_epochs": 100},
+        {"criterion": "energy", "noise_std": 1.0},
+        {"activation": "relu"},
+        {"activation": "silu"},
+        {"batch_norm": True},
+        {"hidden_layer_sizes": (64,)},
+        {"hidden_layer_sizes": (512,)},
         {"hidden_layer_sizes": (256, 128)},
     ],
     "KernelPCADetector": [{"n_components": n} for n in (4, 16, 32, 64, 128, 256)],

@@ -31,6 +31,7 @@ from benchmarks.plots import plot_heatmap, plot_ranks
 from benchmarks.results_file import LOCAL, ResultsFile, params_id, versions
 from skdeepad import (
     DASVDD,
+    DSEBM,
     AutoencoderDetector,
     DeepSVDD,
     KDEDetector,
@@ -54,6 +55,7 @@ METHODS = {
     "VAEDetector": lambda s: VAEDetector(standardize=False, random_state=s),
     "DASVDD": lambda s: DASVDD(standardize=False, random_state=s),
     "DeepSVDD": lambda s: DeepSVDD(standardize=False, random_state=s),
+    "DSEBM": lambda s: DSEBM(standardize=False, random_state=s),
     "OneClassSVM": lambda s: OneClassSVM(),
     "IsolationForest": lambda s: IsolationForest(random_state=s),
     "KDE (5-fold)": lambda s: KDEDetector(),
@@ -102,7 +104,7 @@ class PyODAutoEncoder(OutlierMixin, BaseEstimator):
 # Run only where asked for: PyOD is no part of the development environment.
 OPTIONAL = {"PyOD AutoEncoder": PyODAutoEncoder}
 IMPORTS = {"PyOD AutoEncoder": ["pyod.models.auto_encoder"]}
-OURS = ("AutoencoderDetector", "VAEDetector", "DASVDD", "DeepSVDD")
+OURS = ("AutoencoderDetector", "VAEDetector", "DASVDD", "DeepSVDD", "DSEBM")
 
 KEY = ["dataset", "method", "seed", "max_train_rows", "params_id"]
 MEASURES = [

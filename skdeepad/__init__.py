@@ -4,6 +4,7 @@
 - ``VAEDetector``: variational autoencoder, scored at the expected latent code.
 - ``DASVDD``: autoencoder with a trained centre of its codes.
 - ``DeepSVDD``: network that maps normal rows close to a point.
+- ``DSEBM``: energy-based model, trained by score matching.
 - ``KDEDetector``, ``PCADetector``, ``KernelPCADetector``: kernel density and principal
   components.
 - ``ThresholdedDetector``: thresholds, p-values and probabilities for any detector.
@@ -22,6 +23,7 @@ _PUBLIC = {
     "AutoencoderDetector": "skdeepad.detectors._autoencoder",
     "VAEDetector": "skdeepad.detectors._vae",
     "DASVDD": "skdeepad.detectors._dasvdd",
+    "DSEBM": "skdeepad.detectors._dsebm",
     "DeepSVDD": "skdeepad.detectors._deep_svdd",
     "KDEDetector": "skdeepad.baselines._kde",
     "KernelPCADetector": "skdeepad.baselines._kernel_pca",

@@ -124,7 +124,16 @@ class BaseDeepDetector(
         "image_shape": ["array-like", None],
         "activation": [
             StrOptions(
-                {"relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "identity"}
+                {
+                    "relu",
+                    "leaky_relu",
+                    "elu",
+                    "gelu",
+                    "silu",
+                    "softplus",
+                    "tanh",
+                    "identity",
+                }
             )
         ],
         "batch_norm": ["boolean"],
@@ -543,6 +552,7 @@ class BaseDeepDetector(
             SCORING[id(self)] = fitted._state, device, network
         return network
 
+    @in_own_modes
     def _load_state(self, network, dtype, device):
         import torch
 

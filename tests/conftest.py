@@ -7,7 +7,7 @@ import skdeepad
 import skdeepad._training
 from skdeepad._base import BaseDetector
 from skdeepad._deep import BaseDeepDetector
-from skdeepad._reconstruction import ReconstructionMixin
+from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
 from tests.faults import Epochs
 
 # ThresholdedDetector needs another detector, and has tests of its own.
@@ -18,8 +18,10 @@ ALL = [
 ]
 DEEP = [cls for cls in ALL if issubclass(cls, BaseDeepDetector)]
 every_deep = pytest.mark.parametrize("cls", DEEP)
+RECONSTRUCTING = [cls for cls in DEEP if issubclass(cls, ReconstructionMixin)]
+every_reconstructing = pytest.mark.parametrize("cls", RECONSTRUCTING)
 every_decoder = pytest.mark.parametrize(
-    "cls", [cls for cls in DEEP if issubclass(cls, ReconstructionMixin)]
+    "cls", [cls for cls in RECONSTRUCTING if issubclass(cls, BaseAutoencoderDetector)]
 )
 
 

@@ -20,9 +20,17 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skdeepad import _settings
+from skdeepad._reconstruction import BaseAutoencoderDetector
 from skdeepad.datasets import load_wine
 from skdeepad.thresholds import Conformal, ROCOptimal
-from tests.conftest import ALL, DEEP, every_decoder, every_deep, make
+from tests.conftest import (
+    ALL,
+    DEEP,
+    every_decoder,
+    every_deep,
+    every_reconstructing,
+    make,
+)
 
 every = pytest.mark.parametrize("cls", ALL)
 # These tests stop training before held-out rows stop improving.
@@ -476,6 +484,8 @@ def test_few_rows(cls, n_rows, problem):
     assert np.isfinite(detector.decision_function(X)).all()
 
 
+# An option that is not the default.
+ANOTHER = object()
 # Parameter: another value, and what else to set in both cases. Every parameter of
 # every deep detector must be here: one that changes nothing does not belong there.
 EFFECTS = {
@@ -512,10 +522,10 @@ EFFECTS = {
     "center": ("mean", {}),
     "center_learning_rate": (0.1, {}),
     "center_decay": (1.0, {}),
-    "loss_reduction": (("sum", "mean"), {}),
-    "score_reduction": (("sum", "mean"), {}),
+    "loss_reduction": (ANOTHER, {}),
+    "score_reduction": (ANOTHER, {}),
     "scoring": ("sample", {}),
-    "criterion": (("elbo", "reconstruction"), {}),
+    "criterion": (ANOTHER, {}),
     "n_samples": (3, {"scoring": "multi_sample"}),
     "beta": (0.3, {}),
     "likelihood": ("bernoulli", {"standardize": False}),
@@ -546,8 +556,9 @@ def test_every_parameter_has_an_effect(cls, problem):
         if name in ELSEWHERE:
             continue
         value, context = EFFECTS[name]
-        if isinstance(value, tuple) and value[0] in ("sum", "elbo"):
-            value = value[1] if default == value[0] else value[0]
+        if value is ANOTHER:
+            (allowed,) = cls._parameter_constraints[name]
+            value = min(allowed.options - {default})
         base = make(cls, **context).fit(X).score_samples(X)
         other = make(cls, **(context | {name: value})).fit(X).score_samples(X)
         assert not np.allclose(base, other, rtol=1e-4), name
@@ -572,7 +583,7 @@ def test_set_params_counts_from_the_next_fit(cls, problem):
     assert detector.transform(X).shape == (len(X), 6)
 
 
-@every_decoder
+@every_reconstructing
 def test_standardize_is_a_standard_scaler_before(cls, problem):
     X, _ = problem
     inside = make(cls).fit(X)
@@ -628,7 +639,7 @@ def test_convolutional_networks(cls):
         make(cls, image_shape=(2, 7, 5), decoder_layer_sizes=(), **conv).fit(X)
 
 
-@every_decoder
+@every_reconstructing
 def test_feature_errors_point_at_the_broken_feature(cls, problem):
     X, _ = problem
     detector = make(cls, n_estimators=2).fit(X)
@@ -664,7 +675,9 @@ def test_members_train_as_if_alone(cls, batch_norm, problem):
         np.testing.assert_array_equal(among._state[name][:1], value, err_msg=name)
 
 
-@every_deep
+@pytest.mark.parametrize(
+    "cls", [cls for cls in DEEP if issubclass(cls, BaseAutoencoderDetector)]
+)
 def test_members_whose_products_onednn_takes_train_as_if_alone(cls, monkeypatch):
     if not _settings._has_wider_onednn():
         pytest.skip("on this processor oneDNN has no advantage")

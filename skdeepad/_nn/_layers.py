@@ -288,6 +288,8 @@ class BatchNorm(nn.Module):
         self.running_var.fill_(1.0)
 
     def forward(self, x):
+        if x.ndim == 3:
+            return self._by_formula(x)
         statistics = self.running_mean, self.running_var
         flat = to_channels(x).to(self.weight.dtype)
         y, _, _ = torch.native_batch_norm(
@@ -306,7 +308,26 @@ class BatchNorm(nn.Module):
         gradients = gradient_of(self.weight), gradient_of(self.bias)
         self.bound = [tensor.unsqueeze(1) for tensor in (*tensors, *gradients)]
 
-    # By the formula: torch's own kernel needs copies to its layout and back.
+    # By the formula: torch's own kernel needs copies to its layout and back, and its
+    # second derivative depends on the members beside.
+
+    def _by_formula(self, x):
+        x = x.to(self.weight.dtype)
+        mean, var = self.running_mean.unsqueeze(1), self.running_var.unsqueeze(1)
+        if self.training and x.shape[1] > 1:
+            mean, var = self._batch_statistics(x, mean, var)
+        z = (x - mean) * (var + self.eps).rsqrt()
+        return torch.addcmul(self.bias.unsqueeze(1), z, self.weight.unsqueeze(1))
+
+    def _batch_statistics(self, x, running_mean, running_var):
+        """Mean and variance of a batch, with which the running ones are updated."""
+        n_rows = x.shape[1]
+        mean = x.mean(1, keepdim=True)
+        var = (x - mean).square().mean(1, keepdim=True)
+        with torch.no_grad():
+            running_mean.lerp_(mean, self.momentum)
+            running_var.lerp_(var * (n_rows / (n_rows - 1)), self.momentum)
+        return mean, var
 
     def record(self, x):
         weight, bias, running_mean, running_var, _, _ = self.bound
@@ -393,6 +414,11 @@ ACTIVATIONS = {
         F.silu,
         None,
         lambda g, x: _aten.silu_backward.grad_input(g, x, grad_input=g),
+    ),
+    "softplus": (
+        F.softplus,
+        None,
+        lambda g, x: _aten.softplus_backward.grad_input(g, x, 1, 20, grad_input=g),
     ),
     "tanh": (
         torch.tanh,
@@ -550,6 +576,18 @@ class Center(nn.Module):
         """Draw from the standard normal distribution."""
         for member, generator in zip(self.value.data, generators, strict=True):
             member.normal_(generator=generator)
+
+
+class Origin(nn.Module):
+    """A point in the rows' space, ``(k, 1, n_features)``, started at zero."""
+
+    def __init__(self, members, n_features):
+        super().__init__()
+        self.value = nn.Parameter(empty(members, 1, n_features))
+
+    def initialize(self, generators):
+        """Start at zero; nothing is random."""
+        self.value.data.zero_()
 
 
 def recorded(network):

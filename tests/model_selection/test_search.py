@@ -93,6 +93,12 @@ GRIDS = {
         "center_decay": [0.0, 0.1],
         "random_state": [0, 1],
     },
+    "DSEBM": {
+        "noise_std": [0.3, 1.0],
+        "criterion": ["energy", "reconstruction"],
+        "learning_rate": [1e-3, 0.03],
+        "random_state": [0, 1],
+    },
     "DeepSVDD": {
         "nu": [0.1, 1.0],
         "pretrain_epochs": [0, 2],

@@ -1,0 +1,128 @@
+"""Deep structured energy-based model (DSEBM)."""
+
+from dataclasses import dataclass
+from numbers import Real
+from typing import ClassVar
+
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skdeepad._deep import BaseDeepDetector
+from skdeepad._reconstruction import ReconstructionMixin
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DSEBM(ReconstructionMixin, BaseDeepDetector):
+    """Network whose outputs make an energy, low where normal rows are.
+
+    The energy of a row is ``E(x) = |x - b|^2 / 2 - sum_j h_j(x)``, of the outputs
+    ``h`` of the last layer and a trained point ``b`` ([1]_, section 3). Its slope takes
+    a row back to where normal rows are, ``f(x) = x - dE/dx``. It is trained by score
+    matching, which is a denoising autoencoder's loss: the squared distance of
+    ``f(x + noise)`` from ``x``, summed over the features.
+
+    Parameters
+    ----------
+    criterion : {"energy", "reconstruction"}, default="{criterion}"
+        The anomaly score: the energy ``E(x)`` (DSEBM-e), or the squared distance of
+        ``f(x)`` from ``x``, which is the energy's squared slope (DSEBM-r).
+    noise_std : float, default={noise_std}
+        Standard deviation of the normal noise added to the (scaled) rows in training.
+    {shared_parameters}
+
+    Attributes
+    ----------
+    {shared_attributes}
+
+    Notes
+    -----
+    With "relu" and "leaky_relu" the slope is a step function of the hidden layers'
+    biases, which do not learn then. ``reconstruct`` gives ``f(x)``, and
+    ``feature_errors`` its squared distance whatever the criterion: an energy has no
+    parts of single features.
+
+    References
+    ----------
+    .. [1] S. Zhai et al., *Deep Structured Energy Based Models for Anomaly Detection*,
+       ICML 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad import DSEBM
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> detector = DSEBM(random_state=0).fit(X)
+    >>> detector.predict([[0, 0, 0], [9, -9, 9]])
+    array([ 1, -1])
+    """
+
+    latent_dim: int | None = None
+    activation: str = "softplus"
+    criterion: str = "reconstruction"
+    noise_std: float = 0.2
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseDeepDetector._parameter_constraints,
+        "criterion": [StrOptions({"energy", "reconstruction"})],
+        # Without noise any constant energy would do.
+        "noise_std": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    _used_after: ClassVar[frozenset] = BaseDeepDetector._used_after | {"criterion"}
+    _used_within: ClassVar[dict] = {**BaseDeepDetector._used_within, "noise_std": 3}
+
+    def _build_network(self, n_features, members):
+        from skdeepad._nn import Autoencoder, GaussianNoise, Origin
+
+        hidden, image_shape = self._hidden_sizes(), self._image_shape(n_features)
+        if image_shape is not None and not hidden:
+            raise ValueError(
+                "architecture='conv' needs a hidden layer or more, got ()."
+            )
+        latent = self._latent_size()
+        ends_hidden = self.latent_dim is None and image_shape is None
+        network = Autoencoder(
+            members,
+            n_features,
+            hidden_layer_sizes=hidden,
+            decoder_layer_sizes=None,
+            code_size=None if ends_hidden else latent,
+            latent_dim=latent,
+            image_shape=image_shape,
+            activation=self.activation,
+            sigmoid_output=False,
+            batch_norm=self.batch_norm,
+            dropout=float(self.dropout),
+            bias=True,
+        )
+        for layer in network.encoder:
+            if hasattr(layer, "fan_in"):
+                # Glorot's bound, with which the energy rises far from the rows.
+                fan_out = layer.weight[0].numel() / layer.fan_in
+                layer.fan_in = (layer.fan_in + fan_out) / 6
+        network.noise = GaussianNoise()
+        network.origin = Origin(members, n_features)
+        return network
+
+    def _reconstruction(self, network, x):
+        import torch
+
+        is_trained = torch.is_grad_enabled()
+        with torch.inference_mode(False), torch.enable_grad():
+            x = x.clone().requires_grad_()
+            outputs = network.encode(x).sum()
+            (slope,) = torch.autograd.grad(outputs, x, create_graph=is_trained)
+        # x - dE/dx, in which x itself cancels.
+        return network.origin.value + slope
+
+    def _loss(self, network, x):
+        back = self._reconstruction(network, network.noise(x, self.noise_std))
+        return {"loss": (back - x).square().sum(2).mean(1)}
+
+    def _feature_errors(self, network, x):
+        return (self._reconstruction(network, x) - x).square()
+
+    def _anomaly_scores(self, network, x, X):
+        if self.criterion == "reconstruction":
+            return self._feature_errors(network, x).sum(2)
+        quadratic = 0.5 * (x - network.origin.value).square().sum(2)
+        return quadratic - network.encode(x).sum(2)
