@@ -151,7 +151,6 @@ CHANGES = {
         {"criterion": "energy", "noise_std": 1.0},
         {"activation": "relu"},
         {"activation": "silu"},
-        {"batch_norm": True},
         {"hidden_layer_sizes": (64,)},
         {"hidden_layer_sizes": (512,)},
         {"hidden_layer_sizes": (256, 128)},

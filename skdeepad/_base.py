@@ -405,7 +405,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             raise ValueError(
                 f"X has {_num_samples(X)} rows and y has {len(labels)} labels."
             )
-        if not np.any(labels == 1):
+        if len(labels) and not np.any(labels == 1):
             raise ValueError(
                 "y labels every row as an anomaly (-1): there is no normal row (+1) "
                 "to train on or to set a threshold with."

@@ -26,6 +26,7 @@ from skdeepad.thresholds import Conformal, ROCOptimal
 from tests.conftest import (
     ALL,
     DEEP,
+    REFUSED,
     every_decoder,
     every_deep,
     every_reconstructing,
@@ -326,6 +327,21 @@ def test_labels_may_come_as_a_column_or_as_objects(cls, problem):
 
 
 @every
+@pytest.mark.parametrize("wrong", [2, -2.5])
+def test_a_wrong_value_among_labels_is_named(cls, wrong, problem):
+    X, y = problem
+    y = y.astype(type(wrong))
+    y[7] = wrong
+    with pytest.raises(ValueError, match=rf"holds \[{wrong}\] beside.* row 7 first"):
+        make(cls).fit(X, y)
+    with pytest.raises(ValueError, match="Correct the others"):
+        make(cls, threshold="roc").fit(X, y)
+    # Many others are no mistakes, but no labels.
+    y[::2] = wrong
+    make(cls).fit(X, y)
+
+
+@every
 def test_fit_threshold_by_name_goes_by_contamination(cls, problem):
     X, _ = problem
     detector = make(cls, contamination=0.02).fit(X)
@@ -553,7 +569,7 @@ def test_every_parameter_has_an_effect(cls, problem):
     X, _ = problem
     X = (X - X.min(0)) / np.ptp(X, axis=0)
     for name, default in cls().get_params().items():
-        if name in ELSEWHERE:
+        if name in ELSEWHERE or name in REFUSED.get(cls.__name__, ()):
             continue
         value, context = EFFECTS[name]
         if value is ANOTHER:

@@ -288,8 +288,6 @@ class BatchNorm(nn.Module):
         self.running_var.fill_(1.0)
 
     def forward(self, x):
-        if x.ndim == 3:
-            return self._by_formula(x)
         statistics = self.running_mean, self.running_var
         flat = to_channels(x).to(self.weight.dtype)
         y, _, _ = torch.native_batch_norm(
@@ -308,26 +306,7 @@ class BatchNorm(nn.Module):
         gradients = gradient_of(self.weight), gradient_of(self.bias)
         self.bound = [tensor.unsqueeze(1) for tensor in (*tensors, *gradients)]
 
-    # By the formula: torch's own kernel needs copies to its layout and back, and its
-    # second derivative depends on the members beside.
-
-    def _by_formula(self, x):
-        x = x.to(self.weight.dtype)
-        mean, var = self.running_mean.unsqueeze(1), self.running_var.unsqueeze(1)
-        if self.training and x.shape[1] > 1:
-            mean, var = self._batch_statistics(x, mean, var)
-        z = (x - mean) * (var + self.eps).rsqrt()
-        return torch.addcmul(self.bias.unsqueeze(1), z, self.weight.unsqueeze(1))
-
-    def _batch_statistics(self, x, running_mean, running_var):
-        """Mean and variance of a batch, with which the running ones are updated."""
-        n_rows = x.shape[1]
-        mean = x.mean(1, keepdim=True)
-        var = (x - mean).square().mean(1, keepdim=True)
-        with torch.no_grad():
-            running_mean.lerp_(mean, self.momentum)
-            running_var.lerp_(var * (n_rows / (n_rows - 1)), self.momentum)
-        return mean, var
+    # By the formula: torch's own kernel needs copies to its layout and back.
 
     def record(self, x):
         weight, bias, running_mean, running_var, _, _ = self.bound

@@ -35,7 +35,8 @@ class DSEBM(ReconstructionMixin, BaseDeepDetector):
 
     Notes
     -----
-    With "relu" and "leaky_relu" the slope is a step function of the hidden layers'
+    ``batch_norm=True`` is refused: the energy of a row would depend on others. With
+    "relu" and "leaky_relu" the slope is a step function of the hidden layers'
     biases, which do not learn then. ``reconstruct`` gives ``f(x)``, and
     ``feature_errors`` its squared distance whatever the criterion: an energy has no
     parts of single features.
@@ -70,6 +71,13 @@ class DSEBM(ReconstructionMixin, BaseDeepDetector):
     _used_after: ClassVar[frozenset] = BaseDeepDetector._used_after | {"criterion"}
     _used_within: ClassVar[dict] = {**BaseDeepDetector._used_within, "noise_std": 3}
 
+    def _check_input(self, X, y):
+        if self.batch_norm:
+            raise ValueError(
+                "DSEBM takes no batch_norm=True: with it the energy of a row would "
+                "depend on the rows beside it. Set batch_norm=False."
+            )
+
     def _build_network(self, n_features, members):
         from skdeepad._nn import Autoencoder, GaussianNoise, Origin
 
@@ -90,7 +98,7 @@ class DSEBM(ReconstructionMixin, BaseDeepDetector):
             image_shape=image_shape,
             activation=self.activation,
             sigmoid_output=False,
-            batch_norm=self.batch_norm,
+            batch_norm=False,
             dropout=float(self.dropout),
             bias=True,
         )

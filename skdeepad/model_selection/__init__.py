@@ -7,9 +7,11 @@ with labels +1 normal and -1 anomaly. Of scikit-learn's names for ``scoring=`` o
 ``"precision"`` and ``"recall"`` are those of the normal class. Use the scorers here.
 
 Training parts hold one class, which has no ROC curve: leave, or for
-``HalvingGridSearchCV`` set, ``return_train_score=False``. Halving by ``n_samples`` also
-draws rows from the test parts; ``min_resources`` must be high enough that both classes
-are among them, or another resource chosen, as ``max_epochs``.
+``HalvingGridSearchCV`` set, ``return_train_score=False``. ``learning_curve`` and
+``validation_curve`` always ask for it: their training scores are NaN, with warnings.
+Halving by ``n_samples`` also draws rows from the test parts; ``min_resources`` must be
+high enough that both classes are among them, or another resource chosen, as
+``max_epochs``.
 """
 
 from skdeepad.model_selection._label_free import LabelFreeScorer, label_free_scorer

@@ -153,7 +153,9 @@ class OneClassKFold(_OneClassSplitter):
         labelled ones (the folds' scores then have them in common); or its share of
         them, so that each row is tested once, as ``cross_val_predict`` needs, for
         whose other methods than "predict" the labels stay out: ``cross_val_predict(
-        detector, X, cv=list(splitter.split(X, y)), method="decision_function")``.
+        detector, X, cv=list(splitter.split(X, y)), method="decision_function")``, of a
+        detector with ``threshold=0.0``. Its decision function is its score then;
+        otherwise each fold's is above a threshold of its own, and not to be compared.
         With "all" a fold holds ``n_splits`` times the share of anomalies: ROC AUC stays
         comparable, while average precision, precision and F-measure come out too high.
 

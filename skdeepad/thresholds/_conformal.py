@@ -77,7 +77,7 @@ class Conformal(Strategy):
             raise ValueError(
                 f"A conformal threshold at alpha={self.alpha} needs {needed} held-out "
                 f"normal rows or more, got {n_calibration}. Give more rows, raise "
-                "alpha, or raise calibration_size."
+                "alpha, or let fit hold out more by calibration_size."
             )
 
 
@@ -137,7 +137,7 @@ def benjamini_hochberg(p_values, fdr):
     >>> benjamini_hochberg([0.01, 0.02, 0.5, 0.9], fdr=0.1).tolist()
     [True, True, False, False]
     """
-    if not 0 < fdr < 1:
+    if not (isinstance(fdr, Real) and 0 < fdr < 1):
         raise ValueError(f"fdr must be in (0, 1), got {fdr!r}.")
     if np.ndim(p_values) != 1:
         raise ValueError(

@@ -1,5 +1,6 @@
 """Thresholds and probabilities for any detector."""
 
+import warnings
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any, ClassVar
@@ -10,7 +11,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import check_cv
+from sklearn.model_selection import (
+    RepeatedStratifiedKFold,
+    StratifiedKFold,
+    StratifiedShuffleSplit,
+    check_cv,
+)
 from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
@@ -20,6 +26,8 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 from skdeepad._base import BaseDetector, FitTask, round_scores, set_threshold
 from skdeepad.thresholds._labels import check_both_classes, normal_scores
 from skdeepad.thresholds._make import make_threshold
+
+STRATIFIED = StratifiedKFold, RepeatedStratifiedKFold, StratifiedShuffleSplit
 
 
 def _gives_probabilities(detector):
@@ -136,6 +144,11 @@ class ThresholdedDetector(BaseDetector):
                     "and leave the estimator's at 'auto'."
                 )
         if self.cv is not None:
+            if y is None and isinstance(self.cv, STRATIFIED):
+                raise ValueError(
+                    f"cv={self.cv!r} divides rows by their labels, and there are none: "
+                    "pass y with +1 for normal rows and -1 for anomalies, or cv=5."
+                )
             return _CrossValidated.keep_all(X, y, strategy)
         random_state = getattr(detector, "random_state", None)
         return FitTask.divide(X, y, strategy, random_state)
@@ -150,11 +163,12 @@ class ThresholdedDetector(BaseDetector):
     def _set_threshold(self, task):
         scores, y = task.scores(self)
         set_threshold(self, task.strategy, scores, y)
-        self._to_probability = None
+        self._to_probability = {}
         if self.probability == "gaussian":
-            self._to_probability = _Gaussian().fit(scores, y)
+            self._to_probability["gaussian"] = _Gaussian().fit(scores, y)
         elif self.probability is not None:
-            self._to_probability = _Calibrated(self.probability).fit(scores, y)
+            calibrated = _Calibrated(self.probability).fit(scores, y)
+            self._to_probability[self.probability] = calibrated
 
     def _validate(self, X):
         check_is_fitted(self)
@@ -177,12 +191,12 @@ class ThresholdedDetector(BaseDetector):
             Columns in the order of the labels: -1 (anomaly), +1 (normal).
         """
         scores = self.score_samples(X)
-        if self._to_probability is None:
+        if self.probability not in self._to_probability:
             raise NotFittedError(
                 f"probability={self.probability!r} was set after fit, which makes the "
                 "probabilities: call fit again."
             )
-        return self._to_probability(scores)
+        return self._to_probability[self.probability](scores)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "estimator_")
@@ -284,6 +298,16 @@ class _Calibrated:
         frozen = FrozenEstimator(_Scores())
         self._calibrated = CalibratedClassifierCV(frozen, method=self._method, cv=2)
         self._calibrated.fit(self._scaled(scores), y)
+        lowest, highest = self(np.array([scores.min(), scores.max()]))[:, 1]
+        if lowest >= highest:
+            warnings.warn(
+                "The probability of normal does not rise with the score: by these "
+                "labels, anomalies have no lower scores. With cv, the scores of the "
+                "folds may be of different scales: set cv=None, or "
+                "probability='gaussian'. Without, the detector does not find them.",
+                UserWarning,
+                stacklevel=7,
+            )
         return self
 
     def _scaled(self, scores):

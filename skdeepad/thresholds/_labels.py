@@ -5,6 +5,9 @@ import warnings
 import numpy as np
 from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 
+# Share of other values than +1 and -1 up to which a vector is labels with mistakes.
+MOST_WRONG = 0.1
+
 
 def to_labels(y):
     """``y`` as an int array of +1 and -1, or None where it holds anything else."""
@@ -37,6 +40,13 @@ def refuse_near_labels(y):
             f"y holds {missing} beside labels of +1 (normal) or -1 (anomaly). Leave "
             "rows without a label out, or label them +1 to train on them."
         )
+    others = ~np.isin(y, (-1, 1))
+    if {-1, 1} < known and others.mean() <= MOST_WRONG:
+        raise ValueError(
+            f"y holds {np.unique(y[others])[:5].tolist()} beside labels of +1 (normal) "
+            f"or -1 (anomaly), in row {np.flatnonzero(others)[0]} first. Correct these "
+            "labels, or leave the rows out."
+        )
     _warn_of_two_classes({0, 1} if known == {0} else known)
 
 
@@ -44,8 +54,8 @@ def _warn_of_two_classes(values):
     if len(values) == 2:
         a, b = (repr(v) if isinstance(v, str) else f"{v:g}" for v in sorted(values))
         warnings.warn(
-            f"y holds {a} and {b} only and is ignored: all rows are trained on, as "
-            "normal ones. Labels are +1 for normal rows and -1 for anomalies: use "
+            f"y holds {a} and {b} only and is ignored: all rows count as normal ones. "
+            "Labels are +1 for normal rows and -1 for anomalies: use "
             f"np.where(y == {b}, -1, 1) if {b} means anomaly, and np.where(y == {b}, "
             "1, -1) if it means normal.",
             UserWarning,
@@ -91,10 +101,15 @@ def check_labels(y, what):
     if labels is None:
         y = np.asarray(y)
         found = np.unique(y.astype(str) if y.dtype == object else y)
+        found = found[:5].tolist()
+        advice = "Make them with np.where(is_anomaly, -1, 1)."
+        if set(found) == {0, 1}:
+            advice = "If 1 means anomaly, use np.where(y == 1, -1, 1)."
+        elif -1 in found and 1 in found:
+            advice = "Correct the others, or leave these rows out."
         raise ValueError(
-            f"Labels must be +1 (normal) and -1 (anomaly), got values "
-            f"{found[:5].tolist()}. {what} needs them. For 0 = normal, 1 = anomaly use "
-            "np.where(y == 1, -1, 1)."
+            f"Labels must be +1 (normal) and -1 (anomaly), got values {found}. {what} "
+            f"needs them. {advice}"
         )
     return labels
 

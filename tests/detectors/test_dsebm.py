@@ -77,6 +77,7 @@ def test_a_normal_distribution_is_learnt_as_bayes_would_have_it():
     "params, message",
     [
         ({"noise_std": 0.0}, "noise_std"),
+        ({"batch_norm": True}, "takes no batch_norm"),
         (
             {
                 "architecture": "conv",
@@ -90,7 +91,7 @@ def test_a_normal_distribution_is_learnt_as_bayes_would_have_it():
 )
 def test_what_has_no_energy_is_refused(params, message, problem):
     with pytest.raises(ValueError, match=message):
-        make(DSEBM, **params).fit(problem[0])
+        DSEBM(**params).fit(problem[0])
 
 
 def test_more_noise_makes_a_wider_energy(problem):

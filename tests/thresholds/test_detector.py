@@ -3,6 +3,7 @@
 import pickle
 import re
 import threading
+import warnings
 
 import joblib
 import numpy as np
@@ -17,7 +18,14 @@ from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import GridSearchCV, KFold, RepeatedKFold, StratifiedKFold
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    RepeatedKFold,
+    RepeatedStratifiedKFold,
+    StratifiedKFold,
+    StratifiedShuffleSplit,
+)
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -498,7 +506,10 @@ def test_calibration_needs_labels_of_both_classes(probability, fits, labelled):
     with pytest.raises(ValueError, match="needs two rows or more of each label"):
         detector.fit(X, one)
     two = np.r_[-1, -1, np.ones(398)]
-    assert np.isfinite(detector.fit(X, two).predict_proba(X)).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # two that look normal
+        detector.fit(X, two)
+    assert np.isfinite(detector.predict_proba(X)).all()
 
 
 # Parameters, searches and failures.
@@ -756,3 +767,49 @@ def test_a_strategy_that_gives_nan_is_refused(problem):
     with pytest.raises(ValueError, match=r"find_offset of .* gave NaN"):
         detector.fit_threshold(X, threshold=Nothing())
     assert detector.offset_ == before
+
+
+class UpsideDown(IsolationForest):
+    """The most anomalous rows have the highest scores."""
+
+    def score_samples(self, X):
+        return -super().score_samples(X)
+
+
+def test_probabilities_that_fall_with_the_score_are_warned_of(problem):
+    X, y = problem
+    detector = ThresholdedDetector(UpsideDown(random_state=0), probability="sigmoid")
+    with pytest.warns(UserWarning, match="does not rise with the score") as caught:
+        detector.fit(X, y)
+    assert caught[0].filename == __file__
+    scores = detector.score_samples(X)
+    normal = detector.predict_proba(X)[:, 1]
+    assert normal[scores.argmax()] < normal[scores.argmin()]
+
+
+def test_probabilities_are_of_the_kind_that_was_fitted(problem):
+    X, y = problem
+    forest = IsolationForest(random_state=0)
+    detector = ThresholdedDetector(forest, probability="sigmoid").fit(X, y)
+    expected = detector.predict_proba(X)
+    with pytest.raises(NotFittedError, match="set after fit"):
+        detector.set_params(probability="gaussian").predict_proba(X)
+    detector.set_params(probability="sigmoid")
+    np.testing.assert_array_equal(detector.predict_proba(X), expected)
+
+
+@pytest.mark.parametrize(
+    "splitter",
+    [StratifiedKFold(3), RepeatedStratifiedKFold(), StratifiedShuffleSplit()],
+    ids=lambda splitter: type(splitter).__name__,
+)
+def test_stratified_folds_need_labels(splitter, problem):
+    X, _ = problem
+    with pytest.raises(ValueError, match="divides rows by their labels"):
+        ThresholdedDetector(IsolationForest(), cv=splitter).fit(X)
+
+
+def test_no_rows_are_said_to_be_none(problem):
+    X, y = problem
+    with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+        ThresholdedDetector(IsolationForest()).fit(X[:0], y[:0])
