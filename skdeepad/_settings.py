@@ -6,7 +6,7 @@ Importing this imports torch.
 from contextlib import contextmanager
 from functools import cache
 from math import ceil
-from threading import Lock, local
+from threading import Lock, active_count, local
 from typing import Any
 
 import torch
@@ -52,9 +52,7 @@ def limit_threads(device, work):
                 torch.set_num_threads(_limits["threads"])
 
 
-_products = Lock()
-_tf32: dict[str, Any] = {"holders": set(), "before": None}
-_onednn: dict[str, Any] = {"holders": set(), "allowed": False, "before": None}
+_tf32: dict[str, Any] = {"lock": Lock(), "holders": set(), "before": None}
 
 
 @contextmanager
@@ -69,9 +67,7 @@ def allow_tf32(device, allowed):
         return
     holder = object()
     try:  # from here on, or Ctrl-C would leave it as it is set
-        with _products:
-            _undo_onednn()  # beside which torch does not tell what is set
-            _onednn["allowed"] = False
+        with _tf32["lock"]:
             if not _tf32["holders"]:
                 _tf32["before"] = (
                     torch.get_float32_matmul_precision(),
@@ -81,7 +77,7 @@ def allow_tf32(device, allowed):
             _set_tf32("high" if allowed else "highest", allowed)
         yield
     finally:
-        with _products:
+        with _tf32["lock"]:
             if holder in _tf32["holders"]:
                 _tf32["holders"].remove(holder)
                 if not _tf32["holders"]:
@@ -93,31 +89,26 @@ def _set_tf32(products, convolutions):
     torch.backends.cudnn.allow_tf32 = convolutions
 
 
+_onednn = {"allowed": False, "in_use": False}
+
+
 @contextmanager
 def allow_onednn(device):
-    """Let :func:`use_onednn` have an effect, where it has an advantage.
+    """Let :func:`use_onednn` have an effect, where that is of use and harms nobody.
 
     MKL leaves AVX-512 to Intel's processors. torch hands float32 to oneDNN only where
     bfloat16 is allowed, of which oneDNN makes use on processors with AMX alone.
 
-    torch keeps that for the process. A fit that begins beside another one, in another
-    thread, ends it for both: products of any other sides would change.
+    torch keeps that for the process: other threads would get other last bits.
     """
-    if device.type != "cpu" or not _has_wider_onednn():
-        yield
-        return
-    holder = object()
-    try:  # from here on, or Ctrl-C would leave it as it is set
-        with _products:
-            _undo_onednn()
-            _onednn["allowed"] = not (_onednn["holders"] or _tf32["holders"])
-            _onednn["holders"].add(holder)
+    before = _onednn["allowed"]
+    is_alone = device.type == "cpu" and active_count() == 1
+    _onednn["allowed"] = is_alone and _is_quicker() and _is_unset() and _is_exact()
+    try:
         yield
     finally:
-        with _products:
-            _undo_onednn()
-            _onednn["allowed"] = False
-            _onednn["holders"].discard(holder)
+        use_onednn(False)
+        _onednn["allowed"] = before
 
 
 def onednn_rows(weight):
@@ -139,24 +130,38 @@ def onednn_rows(weight):
 
 def use_onednn(wanted):
     """Take the products that come by oneDNN, where that is allowed, or by MKL."""
-    if wanted == (_onednn["before"] is not None):
+    if wanted == _onednn["in_use"] or (wanted and not _onednn["allowed"]):
         return
-    with _products:
-        _undo_onednn()
-        if wanted and _onednn["allowed"]:
-            _onednn["before"] = torch.backends.mkldnn.matmul.fp32_precision
-            torch.backends.mkldnn.matmul.fp32_precision = "bf16"
-
-
-def _undo_onednn():
-    before, _onednn["before"] = _onednn["before"], None
-    if before is not None:
-        torch.backends.mkldnn.matmul.fp32_precision = before
+    # In this order Ctrl-C in between leaves something to undo.
+    if wanted:
+        _onednn["in_use"] = True
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+    else:
+        torch.backends.mkldnn.matmul.fp32_precision = "none"
+        _onednn["in_use"] = False
 
 
 @cache
-def _has_wider_onednn():
+def _is_quicker():
     """Whether this is a processor of AMD's with AVX-512, and torch can tell."""
     has = getattr(torch.cpu, "get_capabilities", dict)()
     wide = has.get("sse4a") and has.get("avx512_bf16")  # the first is AMD's alone
     return bool(wide and not has.get("amx_tile") and torch.backends.mkldnn.enabled)
+
+
+def _is_unset():
+    """Whether there is no setting to come back to, the caller's or an inherited one."""
+    return torch.backends.mkldnn.matmul.fp32_precision == "none"
+
+
+@cache
+def _is_exact():
+    """Whether a product of oneDNN's is MKL's, which a user may have told otherwise."""
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(2, 8, 64, 64, generator=generator, dtype=torch.float32)
+    expected = torch.bmm(x, weight)
+    try:
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+        return torch.equal(torch.bmm(x, weight), expected)
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = "none"

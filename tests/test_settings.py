@@ -91,38 +91,79 @@ WIDE = torch.empty(60, 64, 32)
 
 
 @pytest.fixture
-def wider(monkeypatch):
-    """As on a processor on which oneDNN has an advantage."""
+def quicker(monkeypatch):
+    """As in a program of one thread on a processor where oneDNN is quicker."""
     if not hasattr(torch.backends.mkldnn, "matmul"):
         pytest.skip("this torch has no setting for oneDNN alone")
-    monkeypatch.setattr(_settings, "_has_wider_onednn", lambda: True)
+    monkeypatch.setattr(_settings, "_is_quicker", lambda: True)
+    monkeypatch.setattr(_settings, "_is_exact", lambda: True)
+    monkeypatch.setattr(_settings, "active_count", lambda: 1)
+    before = products()
+    torch.backends.mkldnn.matmul.fp32_precision = "none"
+    yield
+    torch.backends.mkldnn.matmul.fp32_precision = before
 
 
 def products():
     return torch.backends.mkldnn.matmul.fp32_precision
 
 
-def test_onednn_takes_what_it_is_asked_to_and_is_undone(wider, monkeypatch):
-    before = products()
+def test_onednn_takes_what_it_is_asked_to_and_is_undone(quicker):
     use_onednn(True)  # outside of a fit it has no effect
-    assert products() == before
+    assert products() == "none"
     with pytest.raises(KeyboardInterrupt), allow_onednn(CPU):
+        for _ in range(2):
+            use_onednn(True)
+            assert products() == "bf16"
+            use_onednn(False)
+            assert products() == "none"
+        with allow_onednn(CPU):  # a fit within a fit
+            use_onednn(True)
+        assert products() == "none"
         use_onednn(True)
         assert products() == "bf16"
-        use_onednn(False)
-        assert products() == before
-        use_onednn(True)
         raise KeyboardInterrupt
+    assert products() == "none"
+    use_onednn(True)
+    assert products() == "none"
+
+
+@pytest.mark.parametrize(
+    "why", ["_is_quicker", "_is_exact", "active_count", "a GPU", "a setting"]
+)
+def test_onednn_is_left_alone(why, quicker, monkeypatch):
+    device = torch.device("cuda" if why == "a GPU" else "cpu")
+    before = "tf32" if why == "a setting" else "none"
+    torch.backends.mkldnn.matmul.fp32_precision = before
+    if hasattr(_settings, why):
+        monkeypatch.setattr(_settings, why, lambda: 2 if why == "active_count" else 0)
+    with allow_onednn(device):
+        use_onednn(True)
+        assert products() == before
+        assert not onednn_rows(WIDE)
     assert products() == before
-    for device, has in (CPU, False), (torch.device("cuda"), True):
-        monkeypatch.setattr(_settings, "_has_wider_onednn", lambda has=has: has)
-        with allow_onednn(device):
+
+
+def test_an_interrupted_use_of_onednn_is_undone(quicker, monkeypatch):
+    class Interrupted(type(torch.backends.mkldnn.matmul)):
+        def __setattr__(self, name, value):
+            super().__setattr__(name, value)
+            if name == "fp32_precision" and value in interrupts:
+                interrupts.remove(value)
+                raise KeyboardInterrupt
+
+    matmul = Interrupted("mkldnn", "matmul")
+    monkeypatch.setattr(torch.backends.mkldnn, "matmul", matmul, raising=False)
+    for value in ("bf16", "none"):
+        interrupts = [value]
+        with pytest.raises(KeyboardInterrupt), allow_onednn(CPU):
             use_onednn(True)
-            assert products() == before
-            assert not onednn_rows(WIDE)
+            use_onednn(False)
+        assert products() == "none"
+        assert not _settings._onednn["in_use"]
 
 
-def test_onednn_is_for_products_that_gain_by_it_and_stay_the_same(wider, monkeypatch):
+def test_onednn_is_for_products_that_gain_by_it_and_stay_the_same(quicker, monkeypatch):
     with limit_threads(CPU, work=1), allow_onednn(CPU):
         assert onednn_rows(WIDE) == range(13, 193)  # 1.5e6 / (60 * 64 * 32)
         assert onednn_rows(WIDE.repeat(2, 1, 1)) == range(12, 193)
@@ -132,26 +173,3 @@ def test_onednn_is_for_products_that_gain_by_it_and_stay_the_same(wider, monkeyp
         monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
         assert onednn_rows(WIDE) == range(25, 193)
     assert not onednn_rows(WIDE)
-
-
-@pytest.mark.parametrize(
-    "beside", [allow_onednn(CPU), allow_tf32(torch.device("cuda"), False)]
-)
-def test_a_fit_beside_another_one_ends_onednn_for_both(wider, beside):
-    with allow_onednn(CPU):
-        use_onednn(True)
-        with beside:
-            assert torch.get_float32_matmul_precision() == "highest"
-            assert not onednn_rows(WIDE)
-            for _ in range(2):
-                use_onednn(True)
-                assert products() != "bf16"
-                with allow_onednn(CPU):
-                    use_onednn(True)
-                    assert products() != "bf16"
-        use_onednn(True)
-        assert products() != "bf16"
-    with allow_onednn(CPU):
-        use_onednn(True)
-        assert products() == "bf16"
-    assert torch.get_float32_matmul_precision() == "highest"

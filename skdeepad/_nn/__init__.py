@@ -10,6 +10,7 @@ from skdeepad._nn._layers import (
     empty,
     refresh,
     set_dtype,
+    sigmoid,
     squared_error,
     sum_of_squares,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "empty",
     "refresh",
     "set_dtype",
+    "sigmoid",
     "squared_error",
     "sum_of_squares",
 ]

@@ -7,6 +7,7 @@ from typing import ClassVar
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdeepad._deep import BaseDeepDetector
+from skdeepad._random import row_keys, row_normals
 from skdeepad._reconstruction import ReconstructionMixin
 
 
@@ -105,7 +106,8 @@ class DSEBM(ReconstructionMixin, BaseDeepDetector):
         for layer in network.encoder:
             if hasattr(layer, "fan_in"):
                 # Glorot's bound, with which the energy rises far from the rows.
-                fan_out = layer.weight[0].numel() / layer.fan_in
+                taps = layer.weight[0, 0, 0].numel()  # of a convolution
+                fan_out = layer.weight[0].numel() * taps / layer.fan_in
                 layer.fan_in = (layer.fan_in + fan_out) / 6
         network.noise = GaussianNoise()
         network.origin = Origin(members, n_features)
@@ -123,7 +125,13 @@ class DSEBM(ReconstructionMixin, BaseDeepDetector):
         return network.origin.value + slope
 
     def _loss(self, network, x):
-        back = self._reconstruction(network, network.noise(x, self.noise_std))
+        if network.training:
+            noisy = network.noise(x, self.noise_std)
+        else:  # held-out rows, whose noise is their own and the same in all epochs
+            rows = x.flatten(0, 1).double().cpu().numpy()
+            normals = row_normals(row_keys(rows, seed=0), 0, rows.shape[1])
+            noisy = x + self.noise_std * x.new_tensor(normals).view(x.shape)
+        back = self._reconstruction(network, noisy)
         return {"loss": (back - x).square().sum(2).mean(1)}
 
     def _feature_errors(self, network, x):

@@ -168,8 +168,10 @@ default="expected_latent"
     def _minus_log_likelihood(self, x, output):
         """Mean over the rows, ``(members,)``, and the gradient by the output."""
         if self.likelihood == "bernoulli":
+            from skdeepad._nn import sigmoid
+
             value = -self._log_likelihood(output, x).sum((1, 2)).div_(x.shape[1])
-            return value, output.sigmoid().sub_(x).div_(x.shape[1])
+            return value, sigmoid(output).sub_(x).div_(x.shape[1])
         from skdeepad._nn import squared_error
 
         value, gradient = squared_error(output, x, 0.5 / x.shape[1])

@@ -60,7 +60,8 @@ n_splits_, refit_time_, multimetric_
     Notes
     -----
     On the CPU, the scores of fully connected networks are GridSearchCV's to the last
-    bit; those of convolutional ones, and on a GPU, to float32 tolerance.
+    bit, but where a layer or the last batch has a size of one; these, those of
+    convolutional ones, and on a GPU, to float32 tolerance.
 
     Detectors that have callbacks of their own train alone, where these can see them.
     Those that train together print nothing (``verbose``), and warn once that early

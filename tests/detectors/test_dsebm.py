@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from skdeepad import DSEBM
 from tests.conftest import make
@@ -113,8 +114,32 @@ def test_convolutional_networks():
     np.testing.assert_allclose(single.feature_errors(X), slope**2)
 
 
-def test_the_energy_falls_in_training_where_the_rows_are(problem):
+def test_the_energy_is_learnt(problem):
+    X, y = problem
+    params = {"criterion": "energy", "noise_std": 0.5, "batch_size": 16}
+    untrained, trained = (
+        make(DSEBM, max_epochs=n, learning_rate=lr, **params).fit(X, y)
+        for n, lr in ((1, 1e-12), (100, 3e-3))
+    )
+    aurocs = [roc_auc_score(y, d.score_samples(X)) for d in (untrained, trained)]
+    assert aurocs[0] < 0.95 < 0.99 < aurocs[1]
+
+
+@pytest.mark.filterwarnings("ignore:.*still improved")
+def test_held_out_rows_are_noisy_too(problem):
+    """Or the loss to stop by would be the one that no energy makes least."""
     X, _ = problem
-    detector = make(DSEBM, criterion="energy", max_epochs=60).fit(X)
-    far = X.mean(0) + 8 * X.std(0) * [[1, -1, 1, -1, 1, -1]]
-    assert detector.score_samples(far) < detector.score_samples(X).min()
+    detector = make(DSEBM, early_stopping=True, noise_std=1.0, max_epochs=8).fit(X)
+    held_out = detector.history_["validation_loss"]
+    assert held_out[-1] == pytest.approx(detector.history_["loss"][-1], rel=0.3)
+
+
+@pytest.mark.parametrize("activation", ["softplus", "elu", "silu", "tanh", "gelu"])
+def test_networks_of_odd_sizes_train_as_if_alone(activation, problem):
+    """Smooth functions round full vectors and what is left of them alike."""
+    X, _ = problem
+    params = {"hidden_layer_sizes": (50, 7), "batch_size": 15, "activation": activation}
+    alone = make(DSEBM, **params).fit(X)
+    among = make(DSEBM, n_estimators=3, **params).fit(X)
+    for name, value in alone._state.items():
+        np.testing.assert_array_equal(among._state[name][:1], value, err_msg=name)
