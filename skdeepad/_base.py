@@ -267,7 +267,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             Labels: +1 normal, -1 anomaly. The detector is trained on the normal
             rows only; the anomalies serve the threshold. A ``y`` with other
             values is not a label vector and is ignored, with a warning when it
-            holds 0 and 1 only.
+            holds 0 and 1 only; a few other values among labels are an error.
 
         Returns
         -------

@@ -6,7 +6,8 @@ Importing this imports torch.
 from contextlib import contextmanager
 from functools import cache
 from math import ceil
-from threading import Lock, active_count, local
+from multiprocessing import parent_process
+from threading import Lock, active_count, current_thread, local, main_thread
 from typing import Any
 
 import torch
@@ -102,7 +103,7 @@ def allow_onednn(device):
     torch keeps that for the process: other threads would get other last bits.
     """
     before = _onednn["allowed"]
-    is_alone = device.type == "cpu" and active_count() == 1
+    is_alone = device.type == "cpu" and _is_alone()
     _onednn["allowed"] = is_alone and _is_quicker() and _is_unset() and _is_exact()
     try:
         yield
@@ -139,6 +140,12 @@ def use_onednn(wanted):
     else:
         torch.backends.mkldnn.matmul.fp32_precision = "none"
         _onednn["in_use"] = False
+
+
+def _is_alone():
+    """Whether no other thread is at work: none is there, or it is of a worker."""
+    is_worker = parent_process() is not None
+    return current_thread() is main_thread() and (is_worker or active_count() == 1)
 
 
 @cache

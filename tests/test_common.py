@@ -697,7 +697,7 @@ def test_members_train_as_if_alone(cls, batch_norm, problem):
 def test_members_whose_products_onednn_takes_train_as_if_alone(cls, monkeypatch):
     if not _settings._is_quicker():
         pytest.skip("on this processor oneDNN has no advantage")
-    monkeypatch.setattr(_settings, "active_count", lambda: 1)
+    monkeypatch.setattr(_settings, "_is_alone", lambda: True)
     monkeypatch.setattr("skdeepad._settings._is_unset", lambda: True)
     calls = []
 

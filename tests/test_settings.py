@@ -97,7 +97,7 @@ def quicker(monkeypatch):
         pytest.skip("this torch has no setting for oneDNN alone")
     monkeypatch.setattr(_settings, "_is_quicker", lambda: True)
     monkeypatch.setattr(_settings, "_is_exact", lambda: True)
-    monkeypatch.setattr(_settings, "active_count", lambda: 1)
+    monkeypatch.setattr(_settings, "_is_alone", lambda: True)
     before = products()
     torch.backends.mkldnn.matmul.fp32_precision = "none"
     yield
@@ -129,14 +129,14 @@ def test_onednn_takes_what_it_is_asked_to_and_is_undone(quicker):
 
 
 @pytest.mark.parametrize(
-    "why", ["_is_quicker", "_is_exact", "active_count", "a GPU", "a setting"]
+    "why", ["_is_quicker", "_is_exact", "_is_alone", "a GPU", "a setting"]
 )
 def test_onednn_is_left_alone(why, quicker, monkeypatch):
     device = torch.device("cuda" if why == "a GPU" else "cpu")
     before = "tf32" if why == "a setting" else "none"
     torch.backends.mkldnn.matmul.fp32_precision = before
     if hasattr(_settings, why):
-        monkeypatch.setattr(_settings, why, lambda: 2 if why == "active_count" else 0)
+        monkeypatch.setattr(_settings, why, lambda: False)
     with allow_onednn(device):
         use_onednn(True)
         assert products() == before
@@ -173,3 +173,14 @@ def test_onednn_is_for_products_that_gain_by_it_and_stay_the_same(quicker, monke
         monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
         assert onednn_rows(WIDE) == range(25, 193)
     assert not onednn_rows(WIDE)
+
+
+def test_a_process_is_its_only_threads_or_a_workers_main_threads(monkeypatch):
+    monkeypatch.setattr(_settings, "active_count", lambda: 1)
+    assert _settings._is_alone()
+    monkeypatch.setattr(_settings, "active_count", lambda: 2)
+    assert not _settings._is_alone()
+    monkeypatch.setattr(_settings, "parent_process", object)
+    assert _settings._is_alone()
+    with ThreadPoolExecutor(1) as pool:
+        assert not pool.submit(_settings._is_alone).result()

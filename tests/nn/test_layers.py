@@ -212,7 +212,7 @@ def test_dropout_keeps_the_mean_whatever_its_probability(p):
 @pytest.mark.skipif(not _is_quicker(), reason="oneDNN has no advantage here")
 def test_products_by_onednn_are_the_same_to_the_last_bit(monkeypatch):
     monkeypatch.setattr("skdeepad._settings.ONEDNN_WORK", 0)
-    monkeypatch.setattr("skdeepad._settings.active_count", lambda: 1)
+    monkeypatch.setattr("skdeepad._settings._is_alone", lambda: True)
     monkeypatch.setattr("skdeepad._settings._is_unset", lambda: True)
     generator = torch.Generator().manual_seed(0)
     bounds = ONEDNN_SIDES.start, ONEDNN_SIDES.stop
