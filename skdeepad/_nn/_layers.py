@@ -575,12 +575,8 @@ class Center(nn.Module):
             member.normal_(generator=generator)
 
 
-class Origin(nn.Module):
+class Origin(Center):
     """A point in the rows' space, ``(k, 1, n_features)``, started at zero."""
-
-    def __init__(self, members, n_features):
-        super().__init__()
-        self.value = nn.Parameter(empty(members, 1, n_features))
 
     def initialize(self, generators):
         """Start at zero; nothing is random."""
