@@ -21,6 +21,7 @@ from benchmarks.engine import add_arguments, run_missing
 from benchmarks.results_file import LOCAL, ResultsFile, params_id, versions
 from benchmarks.tabular import ADBENCH, numbered, split
 from skdeepad import (
+    DAGMM,
     DASVDD,
     DSEBM,
     AutoencoderDetector,
@@ -31,7 +32,7 @@ from skdeepad import (
 
 CHOSEN_ON = numbered({2, 4, 6, 14, 18, 20, 25, 26, 29, 32, 38, 39, 45})
 MAX_TRAIN_ROWS, MAX_TEST_ROWS = 1500, 4000
-DEEP = AutoencoderDetector, VAEDetector, DASVDD, DeepSVDD, DSEBM
+DEEP = AutoencoderDetector, VAEDetector, DASVDD, DeepSVDD, DSEBM, DAGMM
 DEEP = {detector.__name__: detector for detector in DEEP}
 DETECTORS = DEEP | {"KernelPCADetector": KernelPCADetector}
 
@@ -97,6 +98,19 @@ COURSES = {
         64 60 3e-3
         64 100 3e-3
     """,
+    "DAGMM": """
+        64 30 1e-3
+        64 30 3e-3
+        64 30 1e-2
+        64 100 1e-3
+        64 100 3e-3
+        256 100 1e-3
+        256 100 3e-3
+        256 60 3e-3
+        256 60 1e-2
+        512 100 3e-3
+        1024 200 3e-3
+    """,
 }
 # Changes of the defaults, one at a time.
 CHANGES = {
@@ -154,6 +168,23 @@ CHANGES = {
         {"hidden_layer_sizes": (64,)},
         {"hidden_layer_sizes": (512,)},
         {"hidden_layer_sizes": (256, 128)},
+    ],
+    "DAGMM": [
+        {"latent_dim": 1},
+        {"latent_dim": 2},
+        {"latent_dim": 4},
+        {"latent_dim": 8},
+        {"n_components": 1},
+        {"n_components": 2},
+        {"n_components": 8},
+        {"energy_weight": 0.01},
+        {"energy_weight": 1.0},
+        {"covariance_penalty": 0.0},
+        {"covariance_penalty": 0.05},
+        {"estimation_dropout": 0.0},
+        {"estimation_layer_sizes": (64,)},
+        {"activation": "tanh"},
+        {"hidden_layer_sizes": (64,)},
     ],
     "KernelPCADetector": [{"n_components": n} for n in (4, 16, 32, 64, 128, 256)],
 }

@@ -30,6 +30,7 @@ from benchmarks.engine import add_arguments, run_missing
 from benchmarks.plots import plot_heatmap, plot_ranks
 from benchmarks.results_file import LOCAL, ResultsFile, params_id, versions
 from skdeepad import (
+    DAGMM,
     DASVDD,
     DSEBM,
     AutoencoderDetector,
@@ -56,6 +57,7 @@ METHODS = {
     "DASVDD": lambda s: DASVDD(standardize=False, random_state=s),
     "DeepSVDD": lambda s: DeepSVDD(standardize=False, random_state=s),
     "DSEBM": lambda s: DSEBM(standardize=False, random_state=s),
+    "DAGMM": lambda s: DAGMM(standardize=False, random_state=s),
     "OneClassSVM": lambda s: OneClassSVM(),
     "IsolationForest": lambda s: IsolationForest(random_state=s),
     "KDE (5-fold)": lambda s: KDEDetector(),
@@ -104,7 +106,7 @@ class PyODAutoEncoder(OutlierMixin, BaseEstimator):
 # Run only where asked for: PyOD is no part of the development environment.
 OPTIONAL = {"PyOD AutoEncoder": PyODAutoEncoder}
 IMPORTS = {"PyOD AutoEncoder": ["pyod.models.auto_encoder"]}
-OURS = ("AutoencoderDetector", "VAEDetector", "DASVDD", "DeepSVDD", "DSEBM")
+OURS = ("AutoencoderDetector", "VAEDetector", "DASVDD", "DeepSVDD", "DSEBM", "DAGMM")
 
 KEY = ["dataset", "method", "seed", "max_train_rows", "params_id"]
 MEASURES = [

@@ -22,6 +22,7 @@ __version__ = "0.1.0.dev0"
 _PUBLIC = {
     "AutoencoderDetector": "skdeepad.detectors._autoencoder",
     "VAEDetector": "skdeepad.detectors._vae",
+    "DAGMM": "skdeepad.detectors._dagmm",
     "DASVDD": "skdeepad.detectors._dasvdd",
     "DSEBM": "skdeepad.detectors._dsebm",
     "DeepSVDD": "skdeepad.detectors._deep_svdd",

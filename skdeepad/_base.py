@@ -289,6 +289,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return self
 
     def _set_threshold(self, task):
+        """Set the threshold of a trained detector."""
         task.set_threshold(self)
 
     def _task(self, X, y, continued=None):

@@ -60,5 +60,5 @@ class EpochReports:
         """What a copy needs to work as if training had ended here."""
         fitted = copy.copy(self._estimator)
         self._run.finish(fitted, *self.last)
-        self._task.set_threshold(fitted)
+        fitted._set_threshold(self._task)
         return fitted.__dict__

@@ -82,7 +82,8 @@ class BaseDeepDetector(
     - ``_anomaly_scores(network, x, X)``: the paper's anomaly score, ``(members, n)``.
 
     One that trains in other ways than by one loss and one optimizer overrides
-    ``_phases`` too; one that must look at the data first, ``_before_training``.
+    ``_phases`` too; one that must look at the data first, ``_before_training``, or
+    once more before it can score, ``_set_threshold``.
 
     Class docstrings hold ``{shared_parameters}`` and ``{shared_attributes}``,
     which are filled in here.
@@ -224,7 +225,7 @@ class BaseDeepDetector(
         trained = TRAINED_BEFORE.get()
         continued = self._continues()
         if trained is not None and not continued and trained.serve(self, X):
-            return
+            return None
         checkpoint = self._checkpoint(X)
         run = self._start(X, continued)
         with EpochReports(self, task, run) as reports:
@@ -369,7 +370,7 @@ class BaseDeepDetector(
         if run.held_out is not None:
             loss = partial(self._loss, run.network)
             options["early_stopping"] = EarlyStopping(
-                run.held_out, loss, self.n_iter_no_change
+                run.held_out, loss, self.n_iter_no_change, int(self.batch_size)
             )
         with allow_tf32(run.x.device, self.precision == "tf32"):
             outcome = train(run.network, phases, run.x, run.rows, **options)
@@ -586,6 +587,31 @@ class BaseDeepDetector(
         chunked. ``x`` is ``(members, n, n_features)``; the function returns
         a tensor ``(n, ...)``.
         """
+        outputs = None
+
+        def keep(chunk, output):
+            nonlocal outputs
+            output = output.cpu().numpy()
+            if outputs is None:
+                outputs = np.empty((len(X), *output.shape[1:]))
+            outputs[chunk] = output
+
+        self._visit_chunks(X, function, keep)
+        return outputs
+
+    def _sum_chunks(self, X, function):
+        """Sum of what a function as :meth:`_map_rows`'s returns of chunks of rows."""
+        total = None
+
+        def add(chunk, output):
+            nonlocal total
+            total = output if total is None else total + output
+
+        self._visit_chunks(X, function, add)
+        return total
+
+    def _visit_chunks(self, X, function, use):
+        """Call ``use`` with each chunk of rows and what the function returns of it."""
         import torch
 
         from skdeepad._settings import limit_threads
@@ -598,16 +624,12 @@ class BaseDeepDetector(
         device = next(chain(network.parameters(), network.buffers())).device
         n_chunk = chunk_rows(network, itemsize=8)
         work = min(n_chunk, len(X)) * network.work
-        outputs = None
         with torch.inference_mode(), limit_threads(device, work):
             for chunk in gen_batches(len(X), n_chunk):
-                x = torch.as_tensor(self._scale(X[chunk]), device=device)
+                rows = X[chunk]
+                x = torch.as_tensor(self._scale(rows), device=device)
                 x = x.expand(network.members, -1, -1)
-                output = function(fitted, network, x, X[chunk]).cpu().numpy()
-                if outputs is None:
-                    outputs = np.empty((len(X), *output.shape[1:]))
-                outputs[chunk] = output
-        return outputs
+                use(chunk, function(fitted, network, x, rows))
 
     # Using the fitted detector.
 

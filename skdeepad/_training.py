@@ -470,10 +470,13 @@ class EarlyStopping:
         As the loss of a phase; only ``"loss"`` is used.
     n_iter_no_change : int
         Epochs without a better loss after which a member stops.
+    batch_size : int
+        As in training: a loss may be one of a batch, and not of its rows.
     """
 
-    def __init__(self, rows, loss, n_iter_no_change):
+    def __init__(self, rows, loss, n_iter_no_change, batch_size):
         self._rows, self._loss_of, self._patience = rows, loss, n_iter_no_change
+        self._batch_size = batch_size
 
     def begin(self, network):
         """Watch a network whose tensors are where they will be trained."""
@@ -499,7 +502,7 @@ class EarlyStopping:
         """Mean loss ``(k,)`` over each member's rows, without noise."""
         self._network.eval()
         total = torch.zeros(len(self._rows), dtype=torch.float32, device=X.device)
-        for x in _gather(X, self._rows, chunk_rows(self._network)):
+        for x in _gather(X, self._rows, self._batch_size):
             total.add_(self._loss_of(x)["loss"], alpha=x.shape[1])
         return total / self._rows.shape[1]
 

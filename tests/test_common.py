@@ -547,6 +547,12 @@ EFFECTS = {
     "likelihood": ("bernoulli", {"standardize": False}),
     "nu": (0.2, {}),
     "pretrain_epochs": (4, {}),
+    "n_components": (2, {}),
+    "estimation_layer_sizes": ((5,), {}),
+    "estimation_dropout": (0.0, {}),
+    "energy_weight": (1.0, {}),
+    "covariance_penalty": (1.0, {}),
+    "reg_covar": (0.1, {}),
 }
 # Tested elsewhere: what they change is not the scores of a first fit.
 ELSEWHERE = {

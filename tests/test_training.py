@@ -158,7 +158,7 @@ def test_early_stopping_restores_each_members_best_weights():
         rows=rows,
         phases=[Walk()],
         max_epochs=20,
-        early_stopping=EarlyStopping(rows + 1, network.loss, 3),
+        early_stopping=EarlyStopping(rows + 1, network.loss, 3, 8),
     )
     # Member 1 passes 4 in epoch 4 and waits three more; the others never improve
     # after epoch 1.
@@ -169,6 +169,22 @@ def test_early_stopping_restores_each_members_best_weights():
     # Members that have stopped have no loss any more.
     last = torch.tensor([torch.nan, 2 * 3.0**2, torch.nan])
     torch.testing.assert_close(history["validation_loss"][-1], last, equal_nan=True)
+
+
+def test_held_out_rows_come_in_batches_of_the_training():
+    """A loss may be one of a batch: here, its number of rows."""
+    sizes = []
+
+    def loss(x):
+        sizes.append(x.shape[1])
+        return {"loss": torch.full((2,), float(x.shape[1]))}
+
+    early = EarlyStopping(torch.arange(14).view(2, 7), loss, 3, batch_size=3)
+    early.begin(Means(2))
+    torch.testing.assert_close(
+        early.validate(torch.zeros(14, 2)).tolist(), [19 / 7] * 2
+    )
+    assert sizes == [3, 3, 1]
 
 
 def test_non_finite_loss_is_an_error():
@@ -198,7 +214,7 @@ def test_early_stopping_of_a_warm_start_begins_with_the_weights_it_found():
         phases=[Walk()],
         max_epochs=2,
         first_epoch=5,
-        early_stopping=EarlyStopping(rows + 1, network.loss, 3),
+        early_stopping=EarlyStopping(rows + 1, network.loss, 3, 8),
     )
     assert network.point.flatten().tolist() == [4.0, 4.0]
     assert n_epochs.tolist() == [2]

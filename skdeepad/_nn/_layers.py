@@ -611,6 +611,7 @@ def set_gradients(x, layers, loss):
     for layer in layers:
         x, tensors = layer.record(x)
         saved.append(tensors)
+    use_onednn(False)  # the loss may have products of its own
     value, gradient = loss(x)
     for i in range(len(layers) - 1, -1, -1):
         gradient = layers[i].backward(gradient, saved[i], i > 0)

@@ -93,6 +93,14 @@ GRIDS = {
         "center_decay": [0.0, 0.1],
         "random_state": [0, 1],
     },
+    "DAGMM": {
+        "energy_weight": [0.01, 1.0],
+        "covariance_penalty": [0.0, 0.1],
+        "estimation_dropout": [0.2, 0.5],
+        "learning_rate": [1e-4, 0.03],
+        "latent_dim": [1],
+        "random_state": [0, 1],
+    },
     "DSEBM": {
         "noise_std": [0.3, 1.0],
         "criterion": ["energy", "reconstruction"],

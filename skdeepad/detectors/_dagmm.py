@@ -1,0 +1,311 @@
+"""Deep autoencoding Gaussian mixture model (DAGMM)."""
+
+from dataclasses import dataclass
+from math import log, pi
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.utils._param_validation import Interval
+
+from skdeepad._deep import layer_sizes
+from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class DAGMM(ReconstructionMixin, BaseAutoencoderDetector):
+    """Autoencoder and a Gaussian mixture of its codes and errors, trained as one.
+
+    A row becomes its code and two measures of how well it is given back: the distance
+    between row and reconstruction over the row's norm, and the cosine of the angle
+    between them. A second network, the estimation network, gives from these the
+    row's probabilities of belonging to each of a mixture's Gaussians, and these the
+    Gaussians of a batch. The anomaly score is the energy, minus the logarithm of the
+    mixture's density, of the mixture of all training rows ([1]_, eq. 2 to 6).
+
+    The loss is the squared reconstruction error, summed over the features, plus
+    ``energy_weight`` times the energy plus ``covariance_penalty`` times the sum of the
+    inverses of all variances (eq. 7).
+
+    Parameters
+    ----------
+    n_components : int, default={n_components}
+        Number of Gaussians.
+    estimation_layer_sizes : int or tuple of int, default={estimation_layer_sizes}
+        Units of the estimation network's hidden layers.
+    estimation_dropout : float in [0, 1), default={estimation_dropout}
+        Probability with which a hidden unit of the estimation network is dropped in
+        training.
+    energy_weight : float, default={energy_weight}
+        Weight of the energy in the loss, lambda_1 in [1]_.
+    covariance_penalty : float, default={covariance_penalty}
+        Weight of the inverse variances in the loss, lambda_2 in [1]_.
+    reg_covar : float, default={reg_covar}
+        Added to the variances, as in
+        :class:`~sklearn.mixture.GaussianMixture`: no covariance matrix is singular.
+    {shared_parameters}
+    {decoder_parameters}
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_estimators, n_components)
+        The mixture's weights.
+    means_ : ndarray of shape (n_estimators, n_components, latent_dim + 2)
+        The Gaussians' means: of the code, the distance and the cosine.
+    covariances_ : ndarray of shape \
+(n_estimators, n_components, latent_dim + 2, latent_dim + 2)
+        The Gaussians' covariance matrices.
+    {shared_attributes}
+
+    Notes
+    -----
+    The distance and the angle of a row of zeros are undefined, and those of rows near
+    it are arbitrary: after standardizing, of rows that are average in all features. A
+    norm counts as at least a tenth of the training rows'. Where such rows matter, scale
+    X so that it keeps away from zero, and set ``standardize=False``.
+
+    The mixture is computed in float64. In training it is that of a batch: batches
+    should hold many more rows than the code has dimensions, and with
+    ``distributed=True`` it is each process's own share of them. Held-out rows of
+    ``early_stopping`` are taken in batches of the same size. ``partial_fit`` takes
+    the scores' mixture from the rows of its last call.
+
+    ``feature_errors`` gives the squared errors of the reconstruction: an energy has no
+    parts of single features.
+
+    References
+    ----------
+    .. [1] B. Zong et al., *Deep Autoencoding Gaussian Mixture Model for Unsupervised
+       Anomaly Detection*, ICLR 2018.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad import DAGMM
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> detector = DAGMM(random_state=0).fit(X)
+    >>> detector.predict([[1, 0, -1], [9, -9, 9]])
+    array([ 1, -1])
+    """
+
+    # A batch is a sample of the mixture: of 64 rows it is a poor one.
+    batch_size: int = 256
+    max_epochs: int = 60
+    n_components: int = 4
+    estimation_layer_sizes: Any = (10,)
+    estimation_dropout: float = 0.5
+    energy_weight: float = 0.1
+    covariance_penalty: float = 0.005
+    reg_covar: float = 1e-6
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseAutoencoderDetector._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "estimation_layer_sizes": [
+            "array-like",
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "estimation_dropout": [Interval(Real, 0, 1, closed="left")],
+        "energy_weight": [Interval(Real, 0, None, closed="left")],
+        "covariance_penalty": [Interval(Real, 0, None, closed="left")],
+        "reg_covar": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    _used_before: ClassVar[frozenset] = BaseAutoencoderDetector._used_before | {
+        "estimation_dropout"
+    }
+    _used_within: ClassVar[dict] = {
+        **BaseAutoencoderDetector._used_within,
+        "energy_weight": 1,
+        "covariance_penalty": 1,
+    }
+
+    def _build_network(self, n_features, members):
+        from skdeepad._nn import Autoencoder, empty
+
+        network = super()._build_network(n_features, members)
+        sizes = layer_sizes("estimation_layer_sizes", self.estimation_layer_sizes)
+        network.estimator = Autoencoder(  # the half that encodes
+            members,
+            self._latent_size() + 2,
+            hidden_layer_sizes=sizes,
+            decoder_layer_sizes=None,
+            code_size=int(self.n_components),
+            latent_dim=int(self.n_components),
+            image_shape=None,
+            activation=self.activation,
+            sigmoid_output=False,
+            batch_norm=False,
+            dropout=float(self.estimation_dropout),
+            bias=True,
+        )
+        network.width = max(network.width, network.estimator.width)
+        network.work += network.estimator.work
+        network.register_buffer("least_norm", empty(members, 1))
+        return network
+
+    def _before_training(self, network, x, continued):
+        from skdeepad._training import mean_over_rows
+
+        if not continued:
+            norm = mean_over_rows(network, lambda x: x.square().sum(2), x).sqrt()
+            network.least_norm.copy_(norm.where(norm > 0, 1.0).mul_(0.1).unsqueeze(1))
+
+    def _describe(self, network, x, code, back):
+        """Rows ``(members, n, latent_dim + 2)`` of the mixture."""
+        import torch
+
+        norm, norm_back, distance = (
+            torch.linalg.vector_norm(rows, dim=2) for rows in (x, back, back - x)
+        )
+        norm = norm.maximum(network.least_norm)
+        norm_back = norm_back.maximum(network.least_norm)
+        cosine = ((x / norm[:, :, None]) * (back / norm_back[:, :, None])).sum(2)
+        measures = torch.stack([distance / norm, cosine], dim=2)
+        return torch.cat([code, measures], dim=2)
+
+    def _described(self, network, x):
+        code = network.encode(x)
+        return self._describe(network, x, code, network.decode(code))
+
+    def _memberships(self, network, z):
+        """Probabilities ``(members, n, n_components)``, in float64."""
+        return network.estimator.encode(z).double().softmax(2)
+
+    def _loss(self, network, x):
+        code = network.encode(x)
+        return self._losses(network, x, code, network.decode(code))
+
+    def _losses(self, network, x, code, back):
+        z = self._describe(network, x, code, back)
+        memberships = self._memberships(network, z)
+        z = z.double()
+        counts, means = _means(_sums(z, memberships))
+        covariances = self._covariances(_scatter(z, memberships, means), counts)
+        energy = _energy(z, counts / z.shape[1], means, covariances).mean(1)
+        variances = covariances.diagonal(dim1=2, dim2=3)
+        energy, inverses = (
+            term.to(x.dtype) for term in (energy, variances.reciprocal().sum((1, 2)))
+        )
+        error = (back - x).square().sum(2).mean(1)
+        penalty = self.covariance_penalty * inverses
+        return {
+            "loss": error + self.energy_weight * energy + penalty,
+            "reconstruction": error,
+            "energy": energy,
+            "inverse_variances": inverses,
+        }
+
+    def _set_gradients(self, network, x):
+        import torch
+
+        code, losses = _Code(), {}
+        weights = list(network.estimator.parameters())
+
+        def loss(back):
+            # By autograd down to the reconstruction and the code.
+            leaves = [
+                tensor.detach().to(x.dtype).requires_grad_()
+                for tensor in (code.value, back)
+            ]
+            losses.update(self._losses(network, x, *leaves))
+            total = losses["loss"].sum()
+            code.gradient, gradient, *others = torch.autograd.grad(
+                total, [*leaves, *weights]
+            )
+            for parameter, own in zip(weights, others, strict=True):
+                parameter.grad.copy_(own)
+            return losses["loss"], gradient
+
+        network.set_gradients(x, loss, code)
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _set_threshold(self, task):
+        self._set_mixture(task.training_rows(streams=True))
+        super()._set_threshold(task)
+
+    def _set_mixture(self, X):
+        """Set the mixture of all training rows, as they were given."""
+
+        def sums(fitted, network, x, X):
+            z = fitted._described(network, x)
+            return _sums(z, fitted._memberships(network, z))
+
+        def scatter(fitted, network, x, X):
+            z = fitted._described(network, x)
+            return _scatter(z, fitted._memberships(network, z), means)
+
+        counts, means = _means(self._sum_chunks(X, sums))
+        covariances = self._covariances(self._sum_chunks(X, scatter), counts)
+        self.weights_ = (counts / len(X)).cpu().numpy()
+        self.means_ = means.cpu().numpy()
+        self.covariances_ = covariances.cpu().numpy()
+
+    def _covariances(self, scatter, counts):
+        """Covariance matrices, none of them singular."""
+        unit = scatter.new_ones(scatter.shape[-1]).diag()
+        return scatter / counts[:, :, None, None] + self.reg_covar * unit
+
+    def _feature_errors(self, network, x):
+        return (self._reconstruction(network, x) - x).square()
+
+    def _anomaly_scores(self, network, x, X):
+        z = self._described(network, x)
+        mixture = self.weights_, self.means_, self.covariances_
+        return _energy(z, *(x.new_tensor(array) for array in mixture))
+
+
+class _Code:
+    """A layer that passes codes on, and adds a gradient that they have from elsewhere.
+
+    Attributes
+    ----------
+    value, gradient : Tensor of shape (members, batch, latent_dim)
+    """
+
+    def record(self, z):
+        self.value = z
+        return z, ()
+
+    def backward(self, gradient, saved, wanted):
+        return gradient.add_(self.gradient)
+
+
+def _sums(z, memberships):
+    """Each component's number of rows and sum of rows, ``(k, components, 1 + d)``."""
+    import torch
+
+    ones = z.new_ones(1).expand(*z.shape[:2], 1)
+    return memberships.mT @ torch.cat([ones, z], dim=2)
+
+
+def _means(sums):
+    """Numbers of rows ``(k, components)``, means of rows ``(k, components, d)``."""
+    import torch
+
+    # Not zero, however far the estimation network's outputs are apart.
+    counts = sums[:, :, 0].clamp(min=torch.finfo(sums.dtype).tiny)
+    return counts, sums[:, :, 1:] / counts.unsqueeze(2)
+
+
+def _scatter(z, memberships, means):
+    """Sums of squares and products about the means, ``(k, components, d, d)``."""
+    difference = z.unsqueeze(1) - means.unsqueeze(2)
+    return (difference * memberships.mT.unsqueeze(3)).mT @ difference
+
+
+def _energy(z, weights, means, covariances):
+    """Minus the logarithm of the mixture's density (eq. 6), ``(k, n)``.
+
+    NaN where a covariance matrix is not positive definite.
+    """
+    import torch
+
+    factors, failed = torch.linalg.cholesky_ex(covariances)
+    factors = factors.where(failed[:, :, None, None] == 0, np.nan)
+    difference = z.unsqueeze(1) - means.unsqueeze(2)
+    white = torch.linalg.solve_triangular(factors, difference.mT, upper=False)
+    log_norm = factors.diagonal(dim1=2, dim2=3).log().sum(2)
+    log_norm = log_norm + 0.5 * z.shape[2] * log(2 * pi) - weights.log()
+    log_density = -0.5 * white.square().sum(2) - log_norm.unsqueeze(2)
+    return -log_density.logsumexp(1)
