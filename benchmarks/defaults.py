@@ -27,12 +27,21 @@ from skdeepad import (
     AutoencoderDetector,
     DeepSVDD,
     KernelPCADetector,
+    LatentAutoregressionDetector,
     VAEDetector,
 )
 
 CHOSEN_ON = numbered({2, 4, 6, 14, 18, 20, 25, 26, 29, 32, 38, 39, 45})
 MAX_TRAIN_ROWS, MAX_TEST_ROWS = 1500, 4000
-DEEP = AutoencoderDetector, VAEDetector, DASVDD, DeepSVDD, DSEBM, DAGMM
+DEEP = (
+    AutoencoderDetector,
+    VAEDetector,
+    DASVDD,
+    DeepSVDD,
+    DSEBM,
+    DAGMM,
+    LatentAutoregressionDetector,
+)
 DEEP = {detector.__name__: detector for detector in DEEP}
 DETECTORS = DEEP | {"KernelPCADetector": KernelPCADetector}
 
@@ -111,6 +120,20 @@ COURSES = {
         512 100 3e-3
         1024 200 3e-3
     """,
+    "LatentAutoregressionDetector": """
+        64 30 1e-3
+        64 30 3e-3
+        64 60 3e-3
+        64 100 3e-3
+        64 30 5e-3
+        64 60 5e-3
+        64 20 1e-2
+        64 30 1e-2
+        64 60 1e-2
+        64 20 2e-2
+        64 30 2e-2
+        64 30 3e-2
+    """,
 }
 # Changes of the defaults, one at a time.
 CHANGES = {
@@ -184,6 +207,24 @@ CHANGES = {
         {"estimation_dropout": 0.0},
         {"estimation_layer_sizes": (64,)},
         {"activation": "tanh"},
+        {"hidden_layer_sizes": (64,)},
+    ],
+    "LatentAutoregressionDetector": [
+        {"surprisal_weight": 0.001},
+        {"surprisal_weight": 0.01},
+        {"surprisal_weight": 0.1},
+        {"surprisal_weight": 1.0},
+        {"n_bins": 5},
+        {"n_bins": 10},
+        {"n_bins": 50},
+        {"n_bins": 100},
+        {"estimation_layer_sizes": (4,)},
+        {"estimation_layer_sizes": (16,)},
+        {"estimation_layer_sizes": (8, 8)},
+        {"latent_dim": 4},
+        {"latent_dim": 8},
+        {"latent_dim": 32},
+        {"activation": "leaky_relu"},
         {"hidden_layer_sizes": (64,)},
     ],
     "KernelPCADetector": [{"n_components": n} for n in (4, 16, 32, 64, 128, 256)],

@@ -26,6 +26,7 @@ _PUBLIC = {
     "DASVDD": "skdeepad.detectors._dasvdd",
     "DSEBM": "skdeepad.detectors._dsebm",
     "DeepSVDD": "skdeepad.detectors._deep_svdd",
+    "LatentAutoregressionDetector": "skdeepad.detectors._latent_autoregression",
     "KDEDetector": "skdeepad.baselines._kde",
     "KernelPCADetector": "skdeepad.baselines._kernel_pca",
     "PCADetector": "skdeepad.baselines._pca",

@@ -205,6 +205,10 @@ class BaseDeepDetector(
         loss = partial(self._loss, network)
         return [GradientPhase(loss, network.parameters(), self._adam)]
 
+    def _n_batch(self, n_rows):
+        """Rows of a batch, of so many rows."""
+        return int(self.batch_size)
+
     def _before_training(self, network, x, continued):
         """Prepare a network, new or continued, for rows ``x`` ``(n, n_features)``."""
 
@@ -359,10 +363,11 @@ class BaseDeepDetector(
         phases = self._phases(run.network)
         if run.optimizers:
             load_phases_state(phases, _to_tensors(run.optimizers))
+        n_rows = len(run.x) if run.rows is None else run.rows.shape[1]
         options = {
             "seeds": run.seeds,
             "max_epochs": self.max_epochs,
-            "batch_size": int(self.batch_size),
+            "batch_size": self._n_batch(n_rows),
             "first_epoch": run.first_epoch,
             "distributed": self.distributed,
             "replayed": self.cuda_graphs,
@@ -370,7 +375,10 @@ class BaseDeepDetector(
         if run.held_out is not None:
             loss = partial(self._loss, run.network)
             options["early_stopping"] = EarlyStopping(
-                run.held_out, loss, self.n_iter_no_change, int(self.batch_size)
+                run.held_out,
+                loss,
+                self.n_iter_no_change,
+                self._n_batch(run.held_out.shape[1]),
             )
         with allow_tf32(run.x.device, self.precision == "tf32"):
             outcome = train(run.network, phases, run.x, run.rows, **options)

@@ -42,7 +42,8 @@ class ReconstructionMixin:
         -------
         errors : ndarray of shape (n_samples, n_features), float64
             Their sum over the features is the part of the anomaly score that
-            the reconstruction makes; the members' mean.
+            the reconstruction makes, where it has one (see the class's notes);
+            the members' mean.
         """
 
         def errors(fitted, network, x, X):
@@ -83,8 +84,9 @@ class BaseAutoencoderDetector(BaseDeepDetector):
     # What the loss is made of, and ``_set_gradients`` writes out.
     _loss_methods: ClassVar[frozenset] = frozenset({"_loss"})
 
-    # Outputs of the encoder for each latent dimension.
+    # Outputs of the encoder for each latent dimension, and whether in (0, 1).
     _codes_per_latent: ClassVar[int] = 1
+    _sigmoid_code: ClassVar[bool] = False
 
     def _build_network(self, n_features, members, bias=True, decodes=True):
         from skdeepad._nn import Autoencoder
@@ -95,7 +97,7 @@ class BaseAutoencoderDetector(BaseDeepDetector):
         mirrored = hidden[::-1]
         if self.latent_dim is None and image_shape is None:
             mirrored = mirrored[1:]
-            if self._codes_per_latent == 1:
+            if self._codes_per_latent == 1 and not self._sigmoid_code:
                 code_size = None
             else:
                 hidden = hidden[:-1]
@@ -120,6 +122,7 @@ class BaseAutoencoderDetector(BaseDeepDetector):
             batch_norm=self.batch_norm,
             dropout=float(self.dropout),
             bias=bias,
+            sigmoid_code=self._sigmoid_code,
         )
 
     def _phases(self, network):
@@ -134,7 +137,7 @@ class BaseAutoencoderDetector(BaseDeepDetector):
         if network.has_own_backward:
             if self._has_own_gradients():
                 options["set_gradients"] = partial(self._set_gradients, network)
-            layers = [m for m in network.modules() if getattr(m, "dtype", None)]
+            layers = [m for m in network.modules() if hasattr(m, "refresh") and m.dtype]
             if layers:
                 options["after_step"] = partial(refresh, layers)
         loss = partial(self._loss, network)
@@ -173,3 +176,74 @@ class BaseAutoencoderDetector(BaseDeepDetector):
                 f"{largest:g}. Scale X first, for example with "
                 "MinMaxScaler(clip=True)."
             )
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class BaseEstimationDetector(ReconstructionMixin, BaseAutoencoderDetector):
+    """Base class of the autoencoders with an estimation network beside the decoder.
+
+    A detector states ``_losses(network, x, code, back)``, which gives what ``_loss``
+    does, of rows, their codes and reconstructions; ``network.estimator`` is its own.
+    """
+
+    estimation_layer_sizes: Any = (10,)
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseAutoencoderDetector._parameter_constraints,
+        "estimation_layer_sizes": [
+            "array-like",
+            Interval(Integral, 1, None, closed="left"),
+        ],
+    }
+
+    def _losses(self, network, x, code, back):
+        raise NotImplementedError
+
+    def _estimation_sizes(self):
+        """``estimation_layer_sizes`` as a tuple."""
+        return layer_sizes("estimation_layer_sizes", self.estimation_layer_sizes)
+
+    def _loss(self, network, x):
+        code = network.encode(x)
+        return self._losses(network, x, code, network.decode(code))
+
+    def _set_gradients(self, network, x):
+        import torch
+
+        code, losses = _Code(), {}
+        weights = list(network.estimator.parameters())
+
+        def loss(back):
+            # By autograd down to the reconstruction and the code.
+            leaves = [
+                tensor.detach().to(x.dtype).requires_grad_()
+                for tensor in (code.value, back)
+            ]
+            losses.update(self._losses(network, x, *leaves))
+            code.gradient, gradient, *others = torch.autograd.grad(
+                losses["loss"].sum(), [*leaves, *weights]
+            )
+            torch._foreach_copy_([parameter.grad for parameter in weights], others)
+            return losses["loss"], gradient
+
+        network.set_gradients(x, loss, code)
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _feature_errors(self, network, x):
+        return (self._reconstruction(network, x) - x).square()
+
+
+class _Code:
+    """A layer that passes codes on, and adds a gradient that they have from elsewhere.
+
+    Attributes
+    ----------
+    value, gradient : Tensor of shape (members, batch, latent_dim)
+    """
+
+    def record(self, z):
+        self.value = z
+        return z, ()
+
+    def backward(self, gradient, saved, wanted):
+        return gradient.add_(self.gradient)

@@ -553,6 +553,8 @@ EFFECTS = {
     "energy_weight": (1.0, {}),
     "covariance_penalty": (1.0, {}),
     "reg_covar": (0.1, {}),
+    "n_bins": (7, {}),
+    "surprisal_weight": (1.0, {}),
 }
 # Tested elsewhere: what they change is not the scores of a first fit.
 ELSEWHERE = {

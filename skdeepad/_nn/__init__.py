@@ -1,6 +1,7 @@
 """Networks that hold several members at once; importing this imports torch."""
 
 from skdeepad._nn._autoencoder import Autoencoder
+from skdeepad._nn._autoregressive import Autoregression
 from skdeepad._nn._layers import (
     Activation,
     Center,
@@ -18,6 +19,7 @@ from skdeepad._nn._layers import (
 __all__ = [
     "Activation",
     "Autoencoder",
+    "Autoregression",
     "Center",
     "GaussianNoise",
     "Linear",

@@ -47,6 +47,8 @@ class Autoencoder(nn.Module):
         Probability with which a hidden unit is dropped in training.
     bias : bool
         Whether layers add a trained number to each of their outputs.
+    sigmoid_code : bool
+        Squash the code to (0, 1).
 
     Attributes
     ----------
@@ -73,6 +75,7 @@ class Autoencoder(nn.Module):
         batch_norm,
         dropout,
         bias,
+        sigmoid_code=False,
     ):
         super().__init__()
         self.members = members
@@ -82,6 +85,8 @@ class Autoencoder(nn.Module):
             encoder = self._mlp(n_features, hidden_layer_sizes, code_size)
         else:
             encoder = self._conv_encoder(image_shape, hidden_layer_sizes, code_size)
+        if sigmoid_code:
+            encoder.append(Activation("sigmoid"))
         if decoder_layer_sizes is None:
             decoder = []
         elif image_shape is None:

@@ -3,17 +3,23 @@
 from dataclasses import dataclass
 from math import log, pi
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
-from skdeepad._deep import layer_sizes
-from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
+from skdeepad._reconstruction import BaseEstimationDetector
+
+# Numbers of float64 in the widest vector register. A product whose rows fill none
+# rounds by where in memory it lies, and training makes much of last bits.
+VECTOR = 8
+
+# Of a mean variance: out of reach of what a Cholesky factor loses in float64.
+ROUNDING = 1e-10
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class DAGMM(ReconstructionMixin, BaseAutoencoderDetector):
+class DAGMM(BaseEstimationDetector):
     """Autoencoder and a Gaussian mixture of its codes and errors, trained as one.
 
     A row becomes its code and two measures of how well it is given back: the distance
@@ -42,7 +48,8 @@ class DAGMM(ReconstructionMixin, BaseAutoencoderDetector):
         Weight of the inverse variances in the loss, lambda_2 in [1]_.
     reg_covar : float, default={reg_covar}
         Added to the variances, as in
-        :class:`~sklearn.mixture.GaussianMixture`: no covariance matrix is singular.
+        :class:`~sklearn.mixture.GaussianMixture`, and 1e-10 times their mean with it:
+        no covariance matrix is singular.
     {shared_parameters}
     {decoder_parameters}
 
@@ -64,11 +71,13 @@ class DAGMM(ReconstructionMixin, BaseAutoencoderDetector):
     norm counts as at least a tenth of the training rows'. Where such rows matter, scale
     X so that it keeps away from zero, and set ``standardize=False``.
 
-    The mixture is computed in float64. In training it is that of a batch: batches
-    should hold many more rows than the code has dimensions, and with
-    ``distributed=True`` it is each process's own share of them. Held-out rows of
-    ``early_stopping`` are taken in batches of the same size. ``partial_fit`` takes
-    the scores' mixture from the rows of its last call.
+    The mixture is computed in float64. In training it is that of a batch, which should
+    hold many more rows than the code has dimensions: batches are of equal size, of
+    ``batch_size`` rows at most, those of rows held out for ``early_stopping`` too. With
+    ``distributed=True`` it is that of each process's own share of a batch.
+
+    ``partial_fit`` takes the scores' mixture from the rows of its last call, which
+    should be hundreds: with a handful the detector is worth nothing.
 
     ``feature_errors`` gives the squared errors of the reconstruction: an energy has no
     parts of single features.
@@ -92,30 +101,30 @@ class DAGMM(ReconstructionMixin, BaseAutoencoderDetector):
     batch_size: int = 256
     max_epochs: int = 60
     n_components: int = 4
-    estimation_layer_sizes: Any = (10,)
     estimation_dropout: float = 0.5
     energy_weight: float = 0.1
     covariance_penalty: float = 0.005
     reg_covar: float = 1e-6
 
     _parameter_constraints: ClassVar[dict] = {
-        **BaseAutoencoderDetector._parameter_constraints,
+        **BaseEstimationDetector._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "estimation_layer_sizes": [
-            "array-like",
-            Interval(Integral, 1, None, closed="left"),
-        ],
         "estimation_dropout": [Interval(Real, 0, 1, closed="left")],
         "energy_weight": [Interval(Real, 0, None, closed="left")],
         "covariance_penalty": [Interval(Real, 0, None, closed="left")],
         "reg_covar": [Interval(Real, 0, None, closed="neither")],
     }
 
-    _used_before: ClassVar[frozenset] = BaseAutoencoderDetector._used_before | {
+    _fixed_by_first_fit: ClassVar[tuple] = (
+        *BaseEstimationDetector._fixed_by_first_fit,
+        "n_components",
+    )
+
+    _used_before: ClassVar[frozenset] = BaseEstimationDetector._used_before | {
         "estimation_dropout"
     }
     _used_within: ClassVar[dict] = {
-        **BaseAutoencoderDetector._used_within,
+        **BaseEstimationDetector._used_within,
         "energy_weight": 1,
         "covariance_penalty": 1,
     }
@@ -124,14 +133,14 @@ class DAGMM(ReconstructionMixin, BaseAutoencoderDetector):
         from skdeepad._nn import Autoencoder, empty
 
         network = super()._build_network(n_features, members)
-        sizes = layer_sizes("estimation_layer_sizes", self.estimation_layer_sizes)
+        n_outputs = -(-int(self.n_components) // VECTOR) * VECTOR
         network.estimator = Autoencoder(  # the half that encodes
             members,
             self._latent_size() + 2,
-            hidden_layer_sizes=sizes,
+            hidden_layer_sizes=self._estimation_sizes(),
             decoder_layer_sizes=None,
-            code_size=int(self.n_components),
-            latent_dim=int(self.n_components),
+            code_size=n_outputs,
+            latent_dim=n_outputs,
             image_shape=None,
             activation=self.activation,
             sigmoid_output=False,
@@ -139,10 +148,16 @@ class DAGMM(ReconstructionMixin, BaseAutoencoderDetector):
             dropout=float(self.estimation_dropout),
             bias=True,
         )
-        network.width = max(network.width, network.estimator.width)
+        mixture_width = n_outputs * (self._latent_size() + 2)
+        network.width = max(network.width, network.estimator.width, mixture_width)
         network.work += network.estimator.work
         network.register_buffer("least_norm", empty(members, 1))
         return network
+
+    def _n_batch(self, n_rows):
+        # Even ones: the mixture of a few rows that were left would be nearly singular.
+        n_batches = -(-n_rows // int(self.batch_size))
+        return -(-n_rows // n_batches)
 
     def _before_training(self, network, x, continued):
         from skdeepad._training import mean_over_rows
@@ -150,6 +165,15 @@ class DAGMM(ReconstructionMixin, BaseAutoencoderDetector):
         if not continued:
             norm = mean_over_rows(network, lambda x: x.square().sum(2), x).sqrt()
             network.least_norm.copy_(norm.where(norm > 0, 1.0).mul_(0.1).unsqueeze(1))
+
+    def _phases(self, network):
+        import torch
+
+        from skdeepad._nn import set_dtype
+
+        # Training makes much of last bits, which depend on the networks beside one.
+        set_dtype(network.estimator, torch.float64)
+        return super()._phases(network)
 
     def _describe(self, network, x, code, back):
         """Rows ``(members, n, latent_dim + 2)`` of the mixture."""
@@ -169,20 +193,21 @@ class DAGMM(ReconstructionMixin, BaseAutoencoderDetector):
         return self._describe(network, x, code, network.decode(code))
 
     def _memberships(self, network, z):
-        """Probabilities ``(members, n, n_components)``, in float64."""
-        return network.estimator.encode(z).double().softmax(2)
+        """Probabilities ``(members, n, n_outputs)``, zero beyond ``n_components``."""
+        import torch
 
-    def _loss(self, network, x):
-        code = network.encode(x)
-        return self._losses(network, x, code, network.decode(code))
+        logits = network.estimator.encode(z)
+        memberships = logits[:, :, : self.n_components].softmax(2)
+        padding = logits.shape[2] - memberships.shape[2]
+        return torch.nn.functional.pad(memberships, (0, padding))
 
     def _losses(self, network, x, code, back):
-        z = self._describe(network, x, code, back)
+        z = self._describe(network, x, code, back).double()
         memberships = self._memberships(network, z)
-        z = z.double()
-        counts, means = _means(_sums(z, memberships))
-        covariances = self._covariances(_scatter(z, memberships, means), counts)
-        energy = _energy(z, counts / z.shape[1], means, covariances).mean(1)
+        sums = _sums(z, memberships)
+        scatter = _scatter(z, memberships, _means(sums)[1])
+        weights, means, covariances = self._mixture(sums, scatter, z.shape[1])
+        energy = _energy(z, weights, means, covariances).mean(1)
         variances = covariances.diagonal(dim1=2, dim2=3)
         energy, inverses = (
             term.to(x.dtype) for term in (energy, variances.reciprocal().sum((1, 2)))
@@ -195,30 +220,6 @@ class DAGMM(ReconstructionMixin, BaseAutoencoderDetector):
             "energy": energy,
             "inverse_variances": inverses,
         }
-
-    def _set_gradients(self, network, x):
-        import torch
-
-        code, losses = _Code(), {}
-        weights = list(network.estimator.parameters())
-
-        def loss(back):
-            # By autograd down to the reconstruction and the code.
-            leaves = [
-                tensor.detach().to(x.dtype).requires_grad_()
-                for tensor in (code.value, back)
-            ]
-            losses.update(self._losses(network, x, *leaves))
-            total = losses["loss"].sum()
-            code.gradient, gradient, *others = torch.autograd.grad(
-                total, [*leaves, *weights]
-            )
-            for parameter, own in zip(weights, others, strict=True):
-                parameter.grad.copy_(own)
-            return losses["loss"], gradient
-
-        network.set_gradients(x, loss, code)
-        return {name: value.detach() for name, value in losses.items()}
 
     def _set_threshold(self, task):
         self._set_mixture(task.training_rows(streams=True))
@@ -235,40 +236,28 @@ class DAGMM(ReconstructionMixin, BaseAutoencoderDetector):
             z = fitted._described(network, x)
             return _scatter(z, fitted._memberships(network, z), means)
 
-        counts, means = _means(self._sum_chunks(X, sums))
-        covariances = self._covariances(self._sum_chunks(X, scatter), counts)
-        self.weights_ = (counts / len(X)).cpu().numpy()
-        self.means_ = means.cpu().numpy()
-        self.covariances_ = covariances.cpu().numpy()
+        totals = self._sum_chunks(X, sums)
+        _, means = _means(totals)
+        mixture = self._mixture(totals, self._sum_chunks(X, scatter), len(X))
+        self.weights_, self.means_, self.covariances_ = (
+            tensor.cpu().numpy() for tensor in mixture
+        )
 
-    def _covariances(self, scatter, counts):
-        """Covariance matrices, none of them singular."""
+    def _mixture(self, sums, scatter, n_rows):
+        """Weights, means and covariance matrices, none of which is singular."""
+        counts, means = (part[:, : self.n_components] for part in _means(sums))
+        covariances = scatter[:, : self.n_components] / counts[:, :, None, None]
+        variances = covariances.diagonal(dim1=2, dim2=3)
+        # Beside large variances the parameter would be lost in rounding.
+        added = self.reg_covar + ROUNDING * variances.mean(2)
         unit = scatter.new_ones(scatter.shape[-1]).diag()
-        return scatter / counts[:, :, None, None] + self.reg_covar * unit
-
-    def _feature_errors(self, network, x):
-        return (self._reconstruction(network, x) - x).square()
+        covariances = covariances + added[:, :, None, None] * unit
+        return counts / n_rows, means, covariances
 
     def _anomaly_scores(self, network, x, X):
         z = self._described(network, x)
         mixture = self.weights_, self.means_, self.covariances_
         return _energy(z, *(x.new_tensor(array) for array in mixture))
-
-
-class _Code:
-    """A layer that passes codes on, and adds a gradient that they have from elsewhere.
-
-    Attributes
-    ----------
-    value, gradient : Tensor of shape (members, batch, latent_dim)
-    """
-
-    def record(self, z):
-        self.value = z
-        return z, ()
-
-    def backward(self, gradient, saved, wanted):
-        return gradient.add_(self.gradient)
 
 
 def _sums(z, memberships):

@@ -59,9 +59,10 @@ n_splits_, refit_time_, multimetric_
 
     Notes
     -----
-    On the CPU, the scores of fully connected networks are GridSearchCV's to the last
-    bit, but where a layer or the last batch has a size of one; these, those of
-    convolutional ones, and on a GPU, to float32 tolerance.
+    On the CPU, the networks of a search are GridSearchCV's to the last bit as long as
+    they are fully connected and their products are rounded alike beside others, which
+    layers, codes and last batches of few or odd sizes may not be. Otherwise, and on a
+    GPU, scores are equal to float32 tolerance.
 
     Detectors that have callbacks of their own train alone, where these can see them.
     Those that train together print nothing (``verbose``), and warn once that early

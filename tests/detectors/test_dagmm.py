@@ -6,10 +6,12 @@ import torch
 from scipy.special import logsumexp, softmax
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GridSearchCV
 
 import skdeepad._training
 from skdeepad import DAGMM
 from skdeepad.detectors import _dagmm
+from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
 from tests.conftest import make
 
 # Layers of one kind, without noise: a mixture that can be had by hand.
@@ -48,7 +50,8 @@ def described(detector, X, member=0):
     distance = np.linalg.norm(x - back, axis=1) / norm
     cosine = (x * back).sum(1) / norm / norm_back
     z = np.c_[code, distance, cosine]
-    return x, back, z, softmax(pass_through("estimator.encoder", z), axis=1)
+    logits = pass_through("estimator.encoder", z)[:, : detector.n_components]
+    return x, back, z, softmax(logits, axis=1)
 
 
 def gaussians(z, memberships, reg_covar):
@@ -56,7 +59,9 @@ def gaussians(z, memberships, reg_covar):
     weights = memberships.mean(0)
     means = np.array([np.average(z, axis=0, weights=m) for m in memberships.T])
     covariances = [np.cov(z.T, aweights=m, bias=True) for m in memberships.T]
-    return weights, means, np.array(covariances) + reg_covar * np.eye(z.shape[1])
+    added = [reg_covar + 1e-10 * np.diag(c).mean() for c in covariances]
+    covariances = np.array(covariances) + np.multiply.outer(added, np.eye(z.shape[1]))
+    return weights, means, covariances
 
 
 def energy(z, weights, means, covariances):
@@ -168,11 +173,10 @@ def test_a_gaussian_without_rows_does_no_harm():
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(1, 20, 3, dtype=torch.float64, generator=generator)
     memberships = torch.tensor([1.0, 0.0], dtype=torch.float64).expand(1, 20, 2)
-    counts, means = _dagmm._means(_dagmm._sums(z, memberships))
-    detector = DAGMM(reg_covar=1e-3)
-    scatter = _dagmm._scatter(z, memberships, means)
-    covariances = detector._covariances(scatter, counts)
-    values = _dagmm._energy(z, counts / 20, means, covariances)
+    sums = _dagmm._sums(z, memberships)
+    scatter = _dagmm._scatter(z, memberships, _dagmm._means(sums)[1])
+    mixture = DAGMM(reg_covar=1e-3)._mixture(sums, scatter, 20)
+    values = _dagmm._energy(z, *mixture)
     alone = gaussians(z[0].numpy(), np.ones((20, 1)), 1e-3)
     np.testing.assert_allclose(values[0], energy(z[0].numpy(), *alone))
 
@@ -182,6 +186,43 @@ def test_reg_covar_is_on_every_variance():
     detector = make(DAGMM, reg_covar=0.25).fit(X)
     variances = np.diagonal(detector.covariances_, axis1=2, axis2=3)
     np.testing.assert_allclose(variances, 0.25, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*still improved")
+@pytest.mark.parametrize(
+    "params, expected",
+    [
+        ({}, {86}),
+        ({"early_stopping": True, "validation_fraction": 130 / 258}, {65, 128}),
+    ],
+)
+def test_no_batch_of_a_few_rows_is_left(params, expected, monkeypatch):
+    """Of 258 rows, two would be a mixture that spoils what the others have taught."""
+    sizes = set()
+    losses = DAGMM._losses
+
+    def noted(self, network, x, code, back):
+        sizes.add(x.shape[1])
+        return losses(self, network, x, code, back)
+
+    monkeypatch.setattr(DAGMM, "_losses", noted)
+    X = np.random.default_rng(0).normal(size=(258, 6))
+    make(DAGMM, batch_size=128, max_epochs=2, **params).fit(X)
+    assert sizes == expected
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e5, 1e6])
+def test_features_of_any_scale_have_a_mixture(scale):
+    X = scale * np.random.default_rng(0).normal(size=(300, 3))
+    for seed in range(3):
+        detector = make(DAGMM, standardize=False, random_state=seed).fit(X)
+        np.linalg.cholesky(detector.covariances_)
+        assert np.isfinite(detector.score_samples(X)).all()
+
+
+def test_chunks_are_small_beside_many_gaussians():
+    network = make(DAGMM, n_components=50, latent_dim=8)._build_network(4, 1)
+    assert network.width == 56 * 10
 
 
 def test_mixture_does_not_depend_on_the_chunks(problem, monkeypatch):
@@ -229,8 +270,33 @@ def test_bad_parameters(params, message, problem):
         make(DAGMM, **params).fit(problem[0])
 
 
+@pytest.mark.parametrize("latent_dim, n_components", [(3, 3), (16, 2), (7, 5)])
+def test_a_search_is_grid_searchs_for_any_sizes(latent_dim, n_components):
+    """Training is chaotic: differences of last bits would become large ones."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 3)) @ rng.normal(size=(3, 8))
+    y = np.ones(600)
+    X[:60], y[:60] = 2 * X[:60, ::-1], -1
+    params = {"latent_dim": latent_dim, "n_components": n_components}
+    results = [
+        search(
+            make(DAGMM, max_epochs=30, batch_size=100, **params),
+            {"learning_rate": [1e-3, 0.01], "energy_weight": [0.1, 1.0]},
+            scoring="roc_auc",
+            cv=OneClassKFold(3, shuffle=True, random_state=0),
+            refit=False,
+        )
+        .fit(X, y)
+        .cv_results_
+        for search in (GridSearchCV, BatchedGridSearchCV)
+    ]
+    for split in range(3):
+        name = f"split{split}_test_score"
+        np.testing.assert_array_equal(results[1][name], results[0][name])
+
+
 def test_more_gaussians_need_new_networks(problem):
     X, _ = problem
     detector = make(DAGMM, warm_start=True).fit(X)
-    with pytest.raises(ValueError, match="layers or their shapes"):
+    with pytest.raises(ValueError, match="n_components changed"):
         detector.set_params(n_components=2).fit(X)

@@ -101,6 +101,12 @@ GRIDS = {
         "latent_dim": [1],
         "random_state": [0, 1],
     },
+    "LatentAutoregressionDetector": {
+        "surprisal_weight": [0.01, 1.0],
+        "learning_rate": [1e-3, 0.03],
+        "dropout": [0.1, 0.4],
+        "random_state": [0, 1],
+    },
     "DSEBM": {
         "noise_std": [0.3, 1.0],
         "criterion": ["energy", "reconstruction"],
