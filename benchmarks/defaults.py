@@ -211,7 +211,6 @@ CHANGES = {
     ],
     "LatentAutoregressionDetector": [
         {"surprisal_weight": 0.001},
-        {"surprisal_weight": 0.01},
         {"surprisal_weight": 0.1},
         {"surprisal_weight": 1.0},
         {"n_bins": 5},

@@ -37,6 +37,7 @@ from skdeepad import (
     DeepSVDD,
     KDEDetector,
     KernelPCADetector,
+    LatentAutoregressionDetector,
     PCADetector,
     VAEDetector,
 )
@@ -58,6 +59,9 @@ METHODS = {
     "DeepSVDD": lambda s: DeepSVDD(standardize=False, random_state=s),
     "DSEBM": lambda s: DSEBM(standardize=False, random_state=s),
     "DAGMM": lambda s: DAGMM(standardize=False, random_state=s),
+    "LatentAutoregressionDetector": lambda s: LatentAutoregressionDetector(
+        standardize=False, random_state=s
+    ),
     "OneClassSVM": lambda s: OneClassSVM(),
     "IsolationForest": lambda s: IsolationForest(random_state=s),
     "KDE (5-fold)": lambda s: KDEDetector(),
@@ -106,7 +110,15 @@ class PyODAutoEncoder(OutlierMixin, BaseEstimator):
 # Run only where asked for: PyOD is no part of the development environment.
 OPTIONAL = {"PyOD AutoEncoder": PyODAutoEncoder}
 IMPORTS = {"PyOD AutoEncoder": ["pyod.models.auto_encoder"]}
-OURS = ("AutoencoderDetector", "VAEDetector", "DASVDD", "DeepSVDD", "DSEBM", "DAGMM")
+OURS = (
+    "AutoencoderDetector",
+    "VAEDetector",
+    "DASVDD",
+    "DeepSVDD",
+    "DSEBM",
+    "DAGMM",
+    "LatentAutoregressionDetector",
+)
 
 KEY = ["dataset", "method", "seed", "max_train_rows", "params_id"]
 MEASURES = [

@@ -62,6 +62,8 @@ class LatentAutoregressionDetector(BaseEstimationDetector):
     array([ 1, -1])
     """
 
+    max_epochs: int = 60
+    learning_rate: float = 5e-3
     n_bins: int = 20
     estimation_layer_sizes: Any = (8,)
     surprisal_weight: float = 0.01
