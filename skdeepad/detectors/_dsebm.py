@@ -25,7 +25,9 @@ class DSEBM(ReconstructionMixin, BaseDeepDetector):
     ----------
     criterion : {"energy", "reconstruction"}, default="{criterion}"
         The anomaly score: the energy ``E(x)`` (DSEBM-e), or the squared distance of
-        ``f(x)`` from ``x``, which is the energy's squared slope (DSEBM-r).
+        ``f(x)`` from ``x``, which is the energy's squared slope (DSEBM-r). The energy
+        needs more noise: it is good with a ``noise_std`` of 1, and may be worse than
+        chance with 0.2.
     noise_std : float, default={noise_std}
         Standard deviation of the normal noise added to the (scaled) rows in training.
     {shared_parameters}

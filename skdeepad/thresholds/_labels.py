@@ -8,6 +8,13 @@ from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 # Share of other values than +1 and -1 up to which a vector is labels with mistakes.
 MOST_WRONG = 0.1
 
+# Of 0 and 1, which the user may not have written.
+ENCODED = (
+    " If y was +1 and -1, scikit-learn has turned it into 0 and 1, as does "
+    "cross_val_predict for other methods than predict, and StackingClassifier: "
+    "help(OneClassKFold) has a way to scores of rows that were not trained on."
+)
+
 
 def to_labels(y):
     """``y`` as an int array of +1 and -1, or None where it holds anything else."""
@@ -57,7 +64,7 @@ def _warn_of_two_classes(values):
             f"y holds {a} and {b} only and is ignored: all rows count as normal ones. "
             "Labels are +1 for normal rows and -1 for anomalies: use "
             f"np.where(y == {b}, -1, 1) if {b} means anomaly, and np.where(y == {b}, "
-            "1, -1) if it means normal.",
+            f"1, -1) if it means normal.{ENCODED if values == {0, 1} else ''}",
             UserWarning,
             stacklevel=5,
         )
@@ -104,7 +111,7 @@ def check_labels(y, what):
         found = found[:5].tolist()
         advice = "Make them with np.where(is_anomaly, -1, 1)."
         if set(found) == {0, 1}:
-            advice = "If 1 means anomaly, use np.where(y == 1, -1, 1)."
+            advice = f"If 1 means anomaly, use np.where(y == 1, -1, 1).{ENCODED}"
         elif -1 in found and 1 in found:
             advice = "Correct the others, or leave these rows out."
         raise ValueError(
