@@ -137,7 +137,8 @@ class BaseAutoencoderDetector(BaseDeepDetector):
         if network.has_own_backward:
             if self._has_own_gradients():
                 options["set_gradients"] = partial(self._set_gradients, network)
-            layers = [m for m in network.modules() if hasattr(m, "refresh") and m.dtype]
+            layers = [*network.encoder, *network.decoder]
+            layers = [layer for layer in layers if getattr(layer, "dtype", None)]
             if layers:
                 options["after_step"] = partial(refresh, layers)
         loss = partial(self._loss, network)

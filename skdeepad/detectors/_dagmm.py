@@ -204,9 +204,9 @@ class DAGMM(BaseEstimationDetector):
     def _losses(self, network, x, code, back):
         z = self._describe(network, x, code, back).double()
         memberships = self._memberships(network, z)
-        sums = _sums(z, memberships)
-        scatter = _scatter(z, memberships, _means(sums)[1])
-        weights, means, covariances = self._mixture(sums, scatter, z.shape[1])
+        counts, means = _means(_sums(z, memberships))
+        scatter = _scatter(z, memberships, means)
+        weights, means, covariances = self._mixture(counts, means, scatter)
         energy = _energy(z, weights, means, covariances).mean(1)
         variances = covariances.diagonal(dim1=2, dim2=3)
         energy, inverses = (
@@ -236,23 +236,25 @@ class DAGMM(BaseEstimationDetector):
             z = fitted._described(network, x)
             return _scatter(z, fitted._memberships(network, z), means)
 
-        totals = self._sum_chunks(X, sums)
-        _, means = _means(totals)
-        mixture = self._mixture(totals, self._sum_chunks(X, scatter), len(X))
+        counts, means = _means(self._sum_chunks(X, sums))
+        mixture = self._mixture(counts, means, self._sum_chunks(X, scatter))
         self.weights_, self.means_, self.covariances_ = (
             tensor.cpu().numpy() for tensor in mixture
         )
 
-    def _mixture(self, sums, scatter, n_rows):
-        """Weights, means and covariance matrices, none of which is singular."""
-        counts, means = (part[:, : self.n_components] for part in _means(sums))
-        covariances = scatter[:, : self.n_components] / counts[:, :, None, None]
+    def _mixture(self, *sums):
+        """Weights, means and covariance matrices, none of which is singular.
+
+        Of numbers of rows, means and scatter, without the padding.
+        """
+        counts, means, scatter = (part[:, : self.n_components] for part in sums)
+        covariances = scatter / counts[:, :, None, None]
         variances = covariances.diagonal(dim1=2, dim2=3)
         # Beside large variances the parameter would be lost in rounding.
         added = self.reg_covar + ROUNDING * variances.mean(2)
         unit = scatter.new_ones(scatter.shape[-1]).diag()
         covariances = covariances + added[:, :, None, None] * unit
-        return counts / n_rows, means, covariances
+        return counts / counts.sum(1, keepdim=True), means, covariances
 
     def _anomaly_scores(self, network, x, X):
         z = self._described(network, x)
@@ -270,10 +272,9 @@ def _sums(z, memberships):
 
 def _means(sums):
     """Numbers of rows ``(k, components)``, means of rows ``(k, components, d)``."""
-    import torch
-
-    # Not zero, however far the estimation network's outputs are apart.
-    counts = sums[:, :, 0].clamp(min=torch.finfo(sums.dtype).tiny)
+    # However far the estimation network's outputs are apart, not so near to zero that
+    # a gradient, which has its square, is infinite.
+    counts = sums[:, :, 0].clamp(min=1e-100)
     return counts, sums[:, :, 1:] / counts.unsqueeze(2)
 
 

@@ -173,12 +173,17 @@ def test_a_gaussian_without_rows_does_no_harm():
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(1, 20, 3, dtype=torch.float64, generator=generator)
     memberships = torch.tensor([1.0, 0.0], dtype=torch.float64).expand(1, 20, 2)
-    sums = _dagmm._sums(z, memberships)
-    scatter = _dagmm._scatter(z, memberships, _dagmm._means(sums)[1])
-    mixture = DAGMM(reg_covar=1e-3)._mixture(sums, scatter, 20)
+    memberships = memberships.clone().requires_grad_()
+    counts, means = _dagmm._means(_dagmm._sums(z, memberships))
+    scatter = _dagmm._scatter(z, memberships, means)
+    mixture = DAGMM(reg_covar=1e-3, n_components=2)._mixture(counts, means, scatter)
     values = _dagmm._energy(z, *mixture)
     alone = gaussians(z[0].numpy(), np.ones((20, 1)), 1e-3)
-    np.testing.assert_allclose(values[0], energy(z[0].numpy(), *alone))
+    np.testing.assert_allclose(
+        values[0].detach(), energy(z[0].numpy(), *alone), rtol=1e-6
+    )
+    (gradient,) = torch.autograd.grad(values.sum(), memberships)
+    assert gradient.isfinite().all()
 
 
 def test_reg_covar_is_on_every_variance():

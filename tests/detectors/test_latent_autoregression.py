@@ -137,12 +137,26 @@ def test_a_code_of_one_is_in_the_last_bin(problem):
     )
 
 
-def test_equal_training_rows_have_no_range_to_divide_by():
-    X = np.ones((20, 3))
-    detector = make(LatentAutoregressionDetector).fit(X)
-    np.testing.assert_array_equal(detector.score_samples(X), np.zeros(20))
-    far = detector.score_samples(X + np.array([0, 0, 5]))
+@pytest.mark.parametrize("shape", [(20, 3), (50, 3), (64, 8), (100, 5)])
+def test_equal_training_rows_have_no_range_to_divide_by(shape):
+    X = np.ones(shape)
+    detector = LatentAutoregressionDetector(max_epochs=3, random_state=0).fit(X)
+    np.testing.assert_array_equal(detector.score_samples(X), np.zeros(len(X)))
+    np.testing.assert_array_equal(detector.predict(X), np.ones(len(X)))
+    assert detector.predict(X[:1]) == 1
+    far = X.copy()
+    far[:, 2] += 5
+    far = detector.score_samples(far)
     assert np.isfinite(far).all() and (far < 0).all()
+
+
+@pytest.mark.parametrize("n_rows", [2, 3, 5, 20])
+def test_a_row_at_the_end_of_the_range_scores_alike_alone(n_rows):
+    for seed in range(8):
+        X = np.random.default_rng(seed).normal(size=(n_rows, 5))
+        detector = make(LatentAutoregressionDetector, random_state=seed).fit(X)
+        alone = [detector.score_samples(X[i : i + 1])[0] for i in range(n_rows)]
+        np.testing.assert_array_equal(detector.score_samples(X), alone)
 
 
 def test_partial_fit_takes_the_ranges_from_its_last_rows(problem):
