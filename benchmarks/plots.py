@@ -90,8 +90,10 @@ def plot_heatmap(auroc, *, highlight, path):
             color=INK,
             fontweight="bold" if bold else "normal",
         )
-    breaks = r" (?=[A(])|(?<=[A-Za-z])(?=Detector|Outlier|Factor|Forest|SVM)"
+    breaks = r" (?=[A(])|(?<=[A-Za-z])(?=Detector|Outlier|Factor|Forest|SVM|Autor)"
     names = [re.sub(breaks, "\n", name) for name in order]
+    # A word that is wider than a column.
+    names = [name.replace("Autoregression", "Auto-\nregression") for name in names]
     ax.xaxis.tick_top()
     ax.set_xticks(range(len(order)), names, fontsize=9)
     for label, name in zip(ax.get_xticklabels(), order, strict=True):

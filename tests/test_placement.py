@@ -43,10 +43,11 @@ def test_the_second_device_is_strict():
 
 
 def assert_close(detector, other, X):
-    np.testing.assert_allclose(
-        detector.score_samples(X), other.score_samples(X), **CLOSE
-    )
-    np.testing.assert_allclose(detector.offset_, other.offset_, **CLOSE)
+    scores = other.score_samples(X)
+    # An energy goes through zero, near which no relative difference is small.
+    close = CLOSE | {"atol": 1e-5 * np.abs(scores).max()}
+    np.testing.assert_allclose(detector.score_samples(X), scores, **close)
+    np.testing.assert_allclose(detector.offset_, other.offset_, **close)
     for name, losses in detector.history_.items():
         np.testing.assert_allclose(losses, other.history_[name], **CLOSE)
 
