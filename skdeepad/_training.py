@@ -407,14 +407,21 @@ def _gather(X, order, batch_size):
 
     They are gathered many steps at once, into memory that is kept.
     """
-    step_bytes = 4 * len(order) * batch_size * X.shape[1]
+    members, n_features = len(order), X.shape[1]
+    step_bytes = 4 * members * batch_size * n_features
     n_rows = min(max(1, GATHER_BYTES // step_bytes) * batch_size, order.shape[1])
-    shape = len(order) * n_rows, X.shape[1]
+    shape = members * n_rows, n_features
     memory = torch.empty(shape, dtype=torch.float32, device=X.device)
     for rows in order.to(X.device).split(n_rows, dim=1):
-        gathered = memory[: rows.numel()]
-        gather(X, rows.flatten(), gathered)
-        yield from gathered.view(*rows.shape, -1).split(batch_size, dim=1)
+        n_whole = rows.shape[1] // batch_size * batch_size
+        whole, rest = rows[:, :n_whole], rows[:, n_whole:]
+        # Each batch in one piece, which a product would copy it to otherwise.
+        whole = whole.unflatten(1, (-1, batch_size)).transpose(0, 1)
+        for part in (whole, rest.unsqueeze(0)):
+            if part.numel():
+                gathered = memory[: part.numel()]
+                gather(X, part.flatten(), gathered)
+                yield from gathered.view(*part.shape, n_features)
 
 
 def chunk_rows(network, itemsize=4):

@@ -699,10 +699,13 @@ def test_members_train_as_if_alone(cls, batch_norm, problem):
         np.testing.assert_array_equal(among._state[name][:1], value, err_msg=name)
 
 
+@pytest.mark.parametrize("n_code", [24, 20])
 @pytest.mark.parametrize(
     "cls", [cls for cls in DEEP if issubclass(cls, BaseAutoencoderDetector)]
 )
-def test_members_whose_products_onednn_takes_train_as_if_alone(cls, monkeypatch):
+def test_members_whose_products_onednn_takes_train_as_if_alone(
+    cls, n_code, monkeypatch
+):
     if not _settings._is_quicker():
         pytest.skip("on this processor oneDNN has no advantage")
     monkeypatch.setattr(_settings, "_is_alone", lambda: True)
@@ -714,9 +717,9 @@ def test_members_whose_products_onednn_takes_train_as_if_alone(cls, monkeypatch)
         calls.append(torch.backends.mkldnn.matmul.fp32_precision)
 
     monkeypatch.setattr("skdeepad._nn._layers.use_onednn", spy)
-    monkeypatch.setattr(_settings, "ONEDNN_WORK", 6e4)
+    monkeypatch.setattr(_settings, "ONEDNN_WORK", 4e4)
     X, y = load_wine(return_X_y=True)
-    params = {"hidden_layer_sizes": (32, 24), "latent_dim": None, "batch_size": 32}
+    params = {"hidden_layer_sizes": (32, n_code), "latent_dim": None, "batch_size": 32}
     alone = make(cls, **params).fit(X, y)
     assert "bf16" not in calls
     among = make(cls, n_estimators=5, **params).fit(X, y)

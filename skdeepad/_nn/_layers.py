@@ -159,7 +159,8 @@ class Linear(Product):
         return torch.bmm(gradient, self._operand_t).to(like.dtype)
 
     def _set_weight_gradient(self, x, gradient, out):
-        if self._is_narrow:
+        # By oneDNN the transpose is no quicker, and would be copied.
+        if self._is_narrow and x.shape[1] not in self._onednn_rows:
             out.copy_(torch.bmm(gradient.mT, x).mT)
         elif out.is_contiguous():
             torch.bmm(x.mT, gradient, out=out)
