@@ -717,7 +717,7 @@ def test_members_whose_products_onednn_takes_train_as_if_alone(
         calls.append(torch.backends.mkldnn.matmul.fp32_precision)
 
     monkeypatch.setattr("skdeepad._nn._layers.use_onednn", spy)
-    monkeypatch.setattr(_settings, "ONEDNN_WORK", 4e4)
+    monkeypatch.setattr(_settings, "ONEDNN_WORK", 5e4)
     X, y = load_wine(return_X_y=True)
     params = {"hidden_layer_sizes": (32, n_code), "latent_dim": None, "batch_size": 32}
     alone = make(cls, **params).fit(X, y)
