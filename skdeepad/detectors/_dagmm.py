@@ -97,7 +97,7 @@ class DAGMM(BaseEstimationDetector):
     array([ 1, -1])
     """
 
-    # A batch is a sample of the mixture: of 64 rows it is a poor one.
+    # A large batch is a better sample of the mixture, and they are fewer.
     batch_size: int = 256
     max_epochs: int = 60
     n_components: int = 4
