@@ -35,19 +35,19 @@ class Autoencoder(nn.Module):
         last hidden layer, activation included, is the code.
     latent_dim : int
         Inputs of the decoder; ``code_size`` may be larger (a VAE's two heads).
-    image_shape : tuple (channels, height, width) or None
-        Convolutional where given, else fully connected.
     activation : str
         A key of ``ACTIVATIONS``, after each hidden layer.
-    sigmoid_output : bool
-        Squash the reconstruction to (0, 1).
-    batch_norm : bool
-        Normalise before each hidden activation.
     dropout : float
         Probability with which a hidden unit is dropped in training.
-    bias : bool
+    image_shape : tuple (channels, height, width), default=None
+        Convolutional where given, else fully connected.
+    sigmoid_output : bool, default=False
+        Squash the reconstruction to (0, 1).
+    batch_norm : bool, default=False
+        Normalise before each hidden activation.
+    bias : bool, default=True
         Whether layers add a trained number to each of their outputs.
-    sigmoid_code : bool
+    sigmoid_code : bool, default=False
         Squash the code to (0, 1).
 
     Attributes
@@ -69,12 +69,12 @@ class Autoencoder(nn.Module):
         decoder_layer_sizes,
         code_size,
         latent_dim,
-        image_shape,
         activation,
-        sigmoid_output,
-        batch_norm,
         dropout,
-        bias,
+        image_shape=None,
+        sigmoid_output=False,
+        batch_norm=False,
+        bias=True,
         sigmoid_code=False,
     ):
         super().__init__()

@@ -141,12 +141,8 @@ class DAGMM(BaseEstimationDetector):
             decoder_layer_sizes=None,
             code_size=n_outputs,
             latent_dim=n_outputs,
-            image_shape=None,
             activation=self.activation,
-            sigmoid_output=False,
-            batch_norm=False,
             dropout=float(self.estimation_dropout),
-            bias=True,
         )
         mixture_width = n_outputs * (self._latent_size() + 2)
         network.width = max(network.width, network.estimator.width, mixture_width)

@@ -100,10 +100,7 @@ class DSEBM(ReconstructionMixin, BaseDeepDetector):
             latent_dim=latent,
             image_shape=image_shape,
             activation=self.activation,
-            sigmoid_output=False,
-            batch_norm=False,
             dropout=float(self.dropout),
-            bias=True,
         )
         for layer in network.encoder:
             if hasattr(layer, "fan_in"):
