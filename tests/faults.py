@@ -11,11 +11,14 @@ def arm(path):
 
 def die_once(path):
     """Kill this process, as the kernel does where memory is short, the first time."""
-    if path.exists():
-        if path.read_text() == str(os.getpid()):
+    try:
+        armed_by = path.read_text()
+        if armed_by == str(os.getpid()):
             raise RuntimeError("This is no worker.")
         path.unlink()
-        os._exit(1)
+    except FileNotFoundError:  # never armed, or another worker was quicker
+        return
+    os._exit(1)
 
 
 class Epochs:
