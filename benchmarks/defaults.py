@@ -19,30 +19,11 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.engine import add_arguments, run_missing
 from benchmarks.results_file import LOCAL, ResultsFile, params_id, versions
-from benchmarks.tabular import ADBENCH, numbered, split
-from skdeepad import (
-    DAGMM,
-    DASVDD,
-    DSEBM,
-    AutoencoderDetector,
-    DeepSVDD,
-    KernelPCADetector,
-    LatentAutoregressionDetector,
-    VAEDetector,
-)
+from benchmarks.tabular import ADBENCH, DEEP, numbered, split
+from skdeepad import KernelPCADetector
 
 CHOSEN_ON = numbered({2, 4, 6, 14, 18, 20, 25, 26, 29, 32, 38, 39, 45})
 MAX_TRAIN_ROWS, MAX_TEST_ROWS = 1500, 4000
-DEEP = (
-    AutoencoderDetector,
-    VAEDetector,
-    DASVDD,
-    DeepSVDD,
-    DSEBM,
-    DAGMM,
-    LatentAutoregressionDetector,
-)
-DEEP = {detector.__name__: detector for detector in DEEP}
 DETECTORS = DEEP | {"KernelPCADetector": KernelPCADetector}
 
 

@@ -49,19 +49,26 @@ from skdeepad.datasets import (
     load_wine,
 )
 
+DEEP = (
+    AutoencoderDetector,
+    VAEDetector,
+    DASVDD,
+    DeepSVDD,
+    DSEBM,
+    DAGMM,
+    LatentAutoregressionDetector,
+)
+DEEP = {detector.__name__: detector for detector in DEEP}
+
+
+def of_scaled_rows(detector, random_state):
+    """One of our deep detectors, behind a scaler."""
+    return detector(standardize=False, random_state=random_state)
+
+
 # Each makes a detector of a random_state; the pipeline has scaled the rows already.
-METHODS = {
-    "AutoencoderDetector": lambda s: AutoencoderDetector(
-        standardize=False, random_state=s
-    ),
-    "VAEDetector": lambda s: VAEDetector(standardize=False, random_state=s),
-    "DASVDD": lambda s: DASVDD(standardize=False, random_state=s),
-    "DeepSVDD": lambda s: DeepSVDD(standardize=False, random_state=s),
-    "DSEBM": lambda s: DSEBM(standardize=False, random_state=s),
-    "DAGMM": lambda s: DAGMM(standardize=False, random_state=s),
-    "LatentAutoregressionDetector": lambda s: LatentAutoregressionDetector(
-        standardize=False, random_state=s
-    ),
+METHODS = {name: partial(of_scaled_rows, detector) for name, detector in DEEP.items()}
+METHODS |= {
     "OneClassSVM": lambda s: OneClassSVM(),
     "IsolationForest": lambda s: IsolationForest(random_state=s),
     "KDE (5-fold)": lambda s: KDEDetector(),
@@ -110,16 +117,6 @@ class PyODAutoEncoder(OutlierMixin, BaseEstimator):
 # Run only where asked for: PyOD is no part of the development environment.
 OPTIONAL = {"PyOD AutoEncoder": PyODAutoEncoder}
 IMPORTS = {"PyOD AutoEncoder": ["pyod.models.auto_encoder"]}
-OURS = (
-    "AutoencoderDetector",
-    "VAEDetector",
-    "DASVDD",
-    "DeepSVDD",
-    "DSEBM",
-    "DAGMM",
-    "LatentAutoregressionDetector",
-)
-
 KEY = ["dataset", "method", "seed", "max_train_rows", "params_id"]
 MEASURES = [
     "n_train",
@@ -370,7 +367,7 @@ def main(arguments=None):
         auroc = by_dataset(rows, "auroc")
         for plot, name in ((plot_ranks, "ranks"), (plot_heatmap, "auroc")):
             picture = path.with_name(f"{path.stem}_{name}.png")
-            plot(auroc, highlight=OURS, path=picture)
+            plot(auroc, highlight=DEEP, path=picture)
             print(f"Picture: {picture}")
 
 
