@@ -46,6 +46,11 @@ def make(cls, **params):
     return cls(**(quick | params))
 
 
+def weights_of(detector, member=0):
+    """The fitted tensors of one network, as float64 arrays by name."""
+    return {n: value[member].astype(float) for n, value in detector._state.items()}
+
+
 @pytest.fixture
 def problem():
     """Correlated normal rows, and the same with a tenth of anomalies labelled -1."""

@@ -12,7 +12,7 @@ import skdeepad._training
 from skdeepad import DAGMM
 from skdeepad.detectors import _dagmm
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
-from tests.conftest import make
+from tests.conftest import make, weights_of
 
 # Layers of one kind, without noise: a mixture that can be had by hand.
 PLAIN = {
@@ -25,9 +25,7 @@ PLAIN = {
 
 def described(detector, X, member=0):
     """Reconstructions, rows of the mixture, memberships, of one network; in NumPy."""
-    state = {
-        name: value[member].astype(float) for name, value in detector._state.items()
-    }
+    state = weights_of(detector, member)
 
     def pass_through(part, h):
         indices = sorted(

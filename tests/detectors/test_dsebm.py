@@ -5,12 +5,12 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from skdeepad import DSEBM
-from tests.conftest import make
+from tests.conftest import make, weights_of
 
 
 def layers_of(detector):
     """Weights and biases of the only network, in float64."""
-    state = {name: value[0].astype(float) for name, value in detector._state.items()}
+    state = weights_of(detector)
     names = sorted(name for name in state if name.endswith(".weight"))
     return [(state[name], state[name.replace("weight", "bias")]) for name in names]
 
@@ -25,7 +25,7 @@ def energy_and_slope(detector, x):
     for weight, bias in layers_of(detector):
         inputs.append(h @ weight + bias)
         h = np.logaddexp(0, inputs[-1])
-    origin = detector._state["origin.value"][0].astype(float)
+    origin = weights_of(detector)["origin.value"]
     energy = 0.5 * ((x - origin) ** 2).sum(1) - h.sum(1)
     back = np.ones_like(h)
     for (weight, _), before in zip(

@@ -7,7 +7,7 @@ from scipy.special import expit, log_softmax
 
 from skdeepad import LatentAutoregressionDetector
 from skdeepad._training import build
-from tests.conftest import make
+from tests.conftest import make, weights_of
 
 SMALL = {
     "hidden_layer_sizes": (7,),
@@ -19,9 +19,7 @@ SMALL = {
 
 def parts(detector, X, member=0):
     """Squared errors of each feature, and surprisals, of one network; in NumPy."""
-    state = {
-        name: value[member].astype(float) for name, value in detector._state.items()
-    }
+    state = weights_of(detector, member)
 
     def linear(name, h):
         return h @ state[f"{name}.weight"] + state[f"{name}.bias"]
