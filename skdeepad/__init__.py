@@ -5,6 +5,9 @@
 - ``DASVDD``: autoencoder with a trained centre of its codes.
 - ``DeepSVDD``: network that maps normal rows close to a point.
 - ``DSEBM``: energy-based model, trained by score matching.
+- ``DAGMM``: autoencoder with a Gaussian mixture of its codes and errors.
+- ``LatentAutoregressionDetector``: autoencoder with a density of its codes, number by
+  number.
 - ``KDEDetector``, ``PCADetector``, ``KernelPCADetector``: kernel density and principal
   components.
 - ``ThresholdedDetector``: thresholds, p-values and probabilities for any detector.

@@ -156,7 +156,7 @@ def round_scores(scores, out=None):
     A product's last bits depend on the shape of the batch, and a score (a training
     row's at the threshold above all) must not.
     """
-    out = np.empty(len(scores)) if out is None else out
+    out = np.empty(scores.shape) if out is None else out
     for chunk in gen_batches(len(scores), 2**16):
         mantissa, exponent = np.frexp(scores[chunk])
         out[chunk] = np.ldexp(np.rint(np.ldexp(mantissa, 24)), exponent - 24)

@@ -253,9 +253,8 @@ class BaseDeepDetector(
         For data that come in parts or are larger than memory: call it part by part,
         and for several passes over all of them. The first part should be a fair sample:
         it settles the scale, DASVDD's gamma, DeepSVDD's start and centre, and DAGMM's
-        least norm. Each
-        call is an epoch of ``history_``, and the optimizer's state is kept from call to
-        call.
+        least norm. Each call is an epoch of ``history_``, and the optimizer's state is
+        kept from call to call.
 
         Parameters
         ----------

@@ -183,8 +183,8 @@ class BaseAutoencoderDetector(BaseDeepDetector):
 class BaseEstimationDetector(ReconstructionMixin, BaseAutoencoderDetector):
     """Base class of the autoencoders with an estimation network beside the decoder.
 
-    A detector states ``_losses(network, x, code, back)``, which gives what ``_loss``
-    does, of rows, their codes and reconstructions; ``network.estimator`` is its own.
+    A detector states ``_build_estimator(members)``, and ``_losses(network, x, code,
+    back)``, which gives what ``_loss`` does, of rows, their codes and reconstructions.
     """
 
     estimation_layer_sizes: Any = (10,)
@@ -197,8 +197,20 @@ class BaseEstimationDetector(ReconstructionMixin, BaseAutoencoderDetector):
         ],
     }
 
-    def _losses(self, network, x, code, back):
+    def _build_estimator(self, members):
+        """The estimation network, which knows its ``width`` and ``work``."""
         raise NotImplementedError
+
+    def _losses(self, network, x, code, back):
+        """Losses of rows, from their codes and reconstructions, as of ``_loss``."""
+        raise NotImplementedError
+
+    def _build_network(self, n_features, members):
+        network = super()._build_network(n_features, members)
+        network.estimator = self._build_estimator(members)
+        network.width = max(network.width, network.estimator.width)
+        network.work += network.estimator.work
+        return network
 
     def _estimation_sizes(self):
         """``estimation_layer_sizes`` as a tuple."""

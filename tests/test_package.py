@@ -43,6 +43,7 @@ def test_readme_names_every_detector():
     for name in skdeepad.__all__:
         if isinstance(getattr(skdeepad, name), type):
             assert f"`{name}`" in text, name
+            assert f"``{name}``" in skdeepad.__doc__, name
 
 
 @pytest.mark.parametrize(

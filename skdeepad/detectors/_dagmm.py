@@ -129,14 +129,14 @@ class DAGMM(BaseEstimationDetector):
         "covariance_penalty": 1,
     }
 
-    def _build_network(self, n_features, members):
-        from skdeepad._nn import Autoencoder, empty
+    def _build_estimator(self, members):
+        from skdeepad._nn import Autoencoder
 
-        network = super()._build_network(n_features, members)
+        n_inputs = self._latent_size() + 2
         n_outputs = -(-int(self.n_components) // VECTOR) * VECTOR
-        network.estimator = Autoencoder(  # the half that encodes
+        estimator = Autoencoder(  # the half that encodes
             members,
-            self._latent_size() + 2,
+            n_inputs,
             hidden_layer_sizes=self._estimation_sizes(),
             decoder_layer_sizes=None,
             code_size=n_outputs,
@@ -144,9 +144,13 @@ class DAGMM(BaseEstimationDetector):
             activation=self.activation,
             dropout=float(self.estimation_dropout),
         )
-        mixture_width = n_outputs * (self._latent_size() + 2)
-        network.width = max(network.width, network.estimator.width, mixture_width)
-        network.work += network.estimator.work
+        estimator.width = max(estimator.width, n_inputs * n_outputs)  # of the mixture
+        return estimator
+
+    def _build_network(self, n_features, members):
+        from skdeepad._nn import empty
+
+        network = super()._build_network(n_features, members)
         network.register_buffer("least_norm", empty(members, 1))
         return network
 

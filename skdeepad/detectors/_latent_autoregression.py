@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval
 
+from skdeepad._base import round_scores
 from skdeepad._reconstruction import BaseEstimationDetector
 
 
@@ -86,20 +87,16 @@ class LatentAutoregressionDetector(BaseEstimationDetector):
         "surprisal_weight": 1,
     }
 
-    def _build_network(self, n_features, members):
+    def _build_estimator(self, members):
         from skdeepad._nn import Autoregression
 
-        network = super()._build_network(n_features, members)
-        network.estimator = Autoregression(
+        return Autoregression(
             members,
             self._latent_size(),
             self._estimation_sizes(),
             int(self.n_bins),
             self.activation,
         )
-        network.width = max(network.width, network.estimator.width)
-        network.work += network.estimator.work
-        return network
 
     def _surprisal(self, network, code):
         """Minus the logarithm of a code's probability, ``(members, n)``."""
@@ -117,29 +114,29 @@ class LatentAutoregressionDetector(BaseEstimationDetector):
         }
 
     def _set_threshold(self, task):
-        def parts(fitted, network, x, X):
-            return fitted._parts(network, x).permute(2, 0, 1)  # rows first
-
-        values = self._map_rows(task.training_rows(streams=True), parts)
-        ranges = np.stack([values.min(0), values.max(0)], axis=2)
+        parts = self._parts(task.training_rows(streams=True))
+        ranges = np.stack([parts.min(0), parts.max(0)], axis=2)
         self.error_range_, self.surprisal_range_ = ranges
         super()._set_threshold(task)
 
-    def _parts(self, network, x):
-        """Squared error and surprisal of rows, ``(2, members, n)``."""
+    def _parts(self, X):
+        """Squared errors and surprisals of validated rows, ``(n, 2, members)``."""
         import torch
 
-        code = network.encode(x)
-        error = (network.decode(code) - x).square().sum(2)
-        parts = torch.stack([error, self._surprisal(network, code)])
-        # As scores are: rounding noise would be left where a row is at the range's end.
-        mantissa, exponent = parts.frexp()
-        return (mantissa * 2**24).round().ldexp(exponent - 24)
+        def parts(fitted, network, x, X):
+            code = network.encode(x)
+            error = (network.decode(code) - x).square().sum(2)
+            parts = torch.stack([error, fitted._surprisal(network, code)])
+            return parts.permute(2, 0, 1)
 
-    def _anomaly_scores(self, network, x, X):
+        # Rounding noise would be left where a row is at the range's end.
+        values = self._map_rows(X, parts)
+        return round_scores(values, out=values)
+
+    def _score_samples(self, X):
         ranges = np.stack([self.error_range_, self.surprisal_range_])
-        least, largest = x.new_tensor(ranges).unsqueeze(3).unbind(2)
+        least, largest = np.moveaxis(ranges, 2, 0)
         width = largest - least
         # Where all training rows are alike, what differs counts as it is.
-        width = width.where(width > 0, 1.0)
-        return ((self._parts(network, x) - least) / width).sum(0)
+        width[width == 0] = 1.0
+        return -((self._parts(X) - least) / width).sum(1).mean(1)
