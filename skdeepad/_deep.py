@@ -108,7 +108,7 @@ class BaseDeepDetector(
     warm_start: bool = False
     checkpoint_dir: Any = None
     precision: str = "float32"
-    cuda_graphs: bool = False
+    cuda_graphs: bool | str = "auto"
     distributed: bool = False
     device: str = "auto"
     random_state: Any = None
@@ -151,7 +151,7 @@ class BaseDeepDetector(
         "warm_start": ["boolean"],
         "checkpoint_dir": [str, PathLike, None],
         "precision": [StrOptions({"auto", "float32", "tf32", "bf16"})],
-        "cuda_graphs": ["boolean"],
+        "cuda_graphs": [StrOptions({"auto"}), "boolean"],
         "distributed": ["boolean"],
         "device": [str],
         "random_state": ["random_state"],
@@ -310,7 +310,7 @@ class BaseDeepDetector(
                 f"precision='tf32' is for GPUs, and this fit is on {str(device)!r}: "
                 "set precision='float32', or 'bf16' if the processor has it."
             )
-        if self.cuda_graphs:
+        if self._replays(device):
             self._check_cuda_graphs(device)
         seeds = member_seeds(self.random_state, self.n_estimators)
         if self.distributed:
@@ -370,7 +370,7 @@ class BaseDeepDetector(
             "batch_size": self._n_batch(n_rows),
             "first_epoch": run.first_epoch,
             "distributed": self.distributed,
-            "replayed": self.cuda_graphs,
+            "replayed": self._replays(run.x.device),
         } | options
         if run.held_out is not None:
             loss = partial(self._loss, run.network)
@@ -385,11 +385,17 @@ class BaseDeepDetector(
         run.optimizers = phases_state(phases)
         return outcome
 
+    def _replays(self, device):
+        """Whether steps are recorded and replayed."""
+        if self.cuda_graphs == "auto":
+            return device.type == "cuda" and not self.distributed
+        return bool(self.cuda_graphs)
+
     def _check_cuda_graphs(self, device):
         if device.type != "cuda":
             raise ValueError(
                 f"cuda_graphs=True is for GPUs, and this fit is on {str(device)!r}: "
-                "set cuda_graphs=False."
+                "set cuda_graphs='auto' or False."
             )
         if self.distributed:
             raise ValueError(

@@ -62,11 +62,12 @@ precision : {"float32", "tf32", "bf16", "auto"}, default="float32"
     and "auto" takes it there. "tf32" is for GPUs alone: float32 with the 10
     bit mantissa of their tensor cores. "float32" is exact there too, also in
     convolutions, where torch by itself takes TF32.
-cuda_graphs : bool, default=False
+cuda_graphs : bool or "auto", default="auto"
     Record a training step on a GPU as a CUDA graph and replay it: one launch in place
-    of dozens, for networks so small that launches take most of a step. Results are the
-    same to float32 tolerance. Tested on stand-ins for a GPU so far. Not with
-    ``distributed``.
+    of dozens, which take most of a step of a small network. Results are the same.
+    "auto" does so on a GPU, but for ``distributed``, which True refuses. While a step
+    is recorded, for some milliseconds, no other thread may synchronize with the
+    whole GPU.
 distributed : bool, default=False
     Train with all processes of ``torch.distributed``'s default group, which
     call ``fit`` with the same rows: each takes its share of every batch,

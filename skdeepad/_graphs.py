@@ -4,7 +4,12 @@ A step of a small network is dozens of kernels that take less time than their la
 Recorded, they are launched by one call.
 """
 
+from threading import Lock
+
 import torch
+
+# A recording begins by waiting for the GPU, which another one does not allow.
+_recording = Lock()
 
 # Steps before the recording, in which libraries set themselves up.
 WARM_UP_STEPS = 3
@@ -84,10 +89,10 @@ def capture(function, device):
         Runs them.
     """
     graph = torch.cuda.CUDAGraph()
-    # Other threads may go on using the GPU.
-    with (
-        torch.cuda.device(device),
-        torch.cuda.graph(graph, capture_error_mode="thread_local"),
-    ):
-        function()
+    with _recording, torch.cuda.device(device):
+        # torch's own one is of the device that it was first made on.
+        stream = torch.cuda.Stream()
+        # Other threads may go on using the GPU.
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            function()
     return graph.replay

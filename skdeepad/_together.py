@@ -19,8 +19,9 @@ import numpy as np
 from skdeepad._checkpoint import Checkpoint
 from skdeepad._deep import TRAINED_BEFORE, Run, in_own_modes
 
-# Networks in one loop: with more, weights and moments leave the processor's cache.
-MEMBERS_AT_ONCE = 64
+# Networks in one loop: with more, weights and moments leave the processor's cache. On a
+# GPU, a step of many takes hardly longer than one of few.
+MEMBERS_AT_ONCE = {"cpu": 64, "gpu": 1024}
 # Networks below which a group is not divided: each loop has its own overhead.
 MEMBERS_AT_LEAST = 12
 
@@ -111,6 +112,7 @@ class Group:
     def __init__(self, detector):
         self.items = []
         self.is_on_cpu = detector._torch_device().type == "cpu"
+        self._at_once = MEMBERS_AT_ONCE["cpu" if self.is_on_cpu else "gpu"]
 
     def parts(self, n_loops):
         """The requests in even lists, which keep so many loops busy to the end."""
@@ -119,7 +121,7 @@ class Group:
             courses.setdefault(item[0].course, []).append(item)
         courses = list(courses.values())  # those of one train as one
         n_members = sum(items[0][1].n_estimators for items in courses)
-        n_parts = n_loops * -(-n_members // (n_loops * MEMBERS_AT_ONCE))
+        n_parts = n_loops * -(-n_members // (n_loops * self._at_once))
         n_parts = min(n_parts, len(courses), -(-n_members // MEMBERS_AT_LEAST))
         ends = [i * len(courses) // n_parts for i in range(n_parts + 1)]
         return [list(chain(*courses[a:b])) for a, b in pairwise(ends)]

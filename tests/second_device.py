@@ -20,7 +20,8 @@ from skdeepad._deep import BaseDeepDetector
 # Of the torch that the constraints pin and later ones; some before have it too.
 setup = getattr(backend_registration, "_setup_privateuseone_for_python_backend", None)
 DEVICE = None
-if setup is not None:
+# Beside a GPU autograd would take it for the process's accelerator, and fail.
+if setup is not None and not torch.cuda.is_available():
     setup("second")
     DEVICE = torch.device("second", 0)
 CPU = torch.device("cpu")

@@ -404,7 +404,8 @@ def test_files_of_a_search_are_removed(rest, problem, tmp_path):
         return 1.0
 
     folder = tmp_path / "checkpoints"
-    detector = make(AutoencoderDetector, checkpoint_dir=folder)
+    # On a GPU there is one loop, whatever the number of jobs.
+    detector = make(AutoencoderDetector, checkpoint_dir=folder, device="cpu")
     options = {"scoring": scoring, "cv": OneClassKFold(2), "refit": False} | rest
     grid = {"learning_rate": np.geomspace(1e-3, 1e-2, 12)}
     BatchedGridSearchCV(detector, grid, **options).fit(X, y)

@@ -690,6 +690,7 @@ def test_members_train_as_if_alone(cls, batch_norm, problem):
         "latent_dim": None,
         "contamination": 0.1,
         "gamma": 0.5,
+        "device": "cpu",
     }
     params = {name: v for name, v in params.items() if name in cls().get_params()}
     alone = make(cls, **params).fit(X)
@@ -720,6 +721,7 @@ def test_members_whose_products_onednn_takes_train_as_if_alone(
     monkeypatch.setattr(_settings, "ONEDNN_WORK", 5e4)
     X, y = load_wine(return_X_y=True)
     params = {"hidden_layer_sizes": (32, n_code), "latent_dim": None, "batch_size": 32}
+    params["device"] = "cpu"
     alone = make(cls, **params).fit(X, y)
     assert "bf16" not in calls
     among = make(cls, n_estimators=5, **params).fit(X, y)

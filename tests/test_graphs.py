@@ -9,6 +9,7 @@ results.
 import numpy as np
 import pytest
 import torch
+from joblib import Parallel, delayed
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -195,9 +196,19 @@ def test_graphs_need_a_gpu(cls, problem):
     detector = make(cls).fit(X)
     before = detector.score_samples(X)
     detector.set_params(cuda_graphs=True, device="cpu")
-    with pytest.raises(ValueError, match="cuda_graphs=True is for GPUs"):
+    with pytest.raises(
+        ValueError, match=r"cuda_graphs=True is for GPUs.*'auto' or False"
+    ):
         detector.fit(X)
     np.testing.assert_array_equal(detector.score_samples(X), before)
+
+
+def test_by_default_there_are_graphs_on_a_gpu():
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")
+    assert AutoencoderDetector()._replays(gpu)
+    assert not AutoencoderDetector()._replays(cpu)
+    assert not AutoencoderDetector(distributed=True)._replays(gpu)
+    assert not AutoencoderDetector(cuda_graphs=False)._replays(gpu)
 
 
 def test_graphs_do_not_go_with_several_processes():
@@ -215,9 +226,22 @@ def test_on_a_gpu(cls, params, problem):
         make(cls, batch_size=25, cuda_graphs=graphs, **params).fit(X)
         for graphs in (False, True)
     )
-    np.testing.assert_allclose(
-        plain.score_samples(X), replayed.score_samples(X), rtol=1e-3
+    np.testing.assert_array_equal(plain.score_samples(X), replayed.score_samples(X))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_fits_in_threads_on_a_gpu(problem):
+    X, _ = problem
+
+    def scores(seed, cuda_graphs="auto"):
+        detector = make(AutoencoderDetector, random_state=seed, cuda_graphs=cuda_graphs)
+        return detector.fit(X).score_samples(X)
+
+    alone = [scores(seed, False) for seed in range(12)]
+    together = Parallel(4, prefer="threads")(
+        delayed(scores)(seed) for seed in range(12)
     )
+    np.testing.assert_array_equal(alone, together)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -15,6 +15,9 @@ from tests.second_device import DEVICE, Event, second_device, setup
 
 pytestmark = [
     pytest.mark.skipif(
+        torch.cuda.is_available(), reason="there is a GPU, which tests it better"
+    ),
+    pytest.mark.skipif(
         setup is None and tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13),
         reason="this torch has no devices of Python",
     ),

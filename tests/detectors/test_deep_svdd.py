@@ -101,7 +101,8 @@ def test_pretraining_is_an_autoencoders(params, problem, monkeypatch):
 
     monkeypatch.setattr(DeepSVDD, "_build_autoencoder", noting)
     for epochs in (1, 200):
-        make(DeepSVDD, pretrain_epochs=epochs, standardize=False, **params).fit(X)
+        params = params | {"standardize": False, "device": "cpu"}
+        make(DeepSVDD, pretrain_epochs=epochs, **params).fit(X)
         network = next(n for n in networks if n.decoder)
         error = network.decode(network.encode(x[None])) - x
         errors.append(error.detach().square().mean().item())

@@ -139,6 +139,7 @@ def test_networks_of_odd_sizes_train_as_if_alone(activation, problem):
     """Smooth functions round full vectors and what is left of them alike."""
     X, _ = problem
     params = {"hidden_layer_sizes": (50, 7), "batch_size": 15, "activation": activation}
+    params["device"] = "cpu"
     alone = make(DSEBM, **params).fit(X)
     among = make(DSEBM, n_estimators=3, **params).fit(X)
     for name, value in alone._state.items():

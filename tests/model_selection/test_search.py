@@ -2,11 +2,13 @@
 
 import pickle
 import threading
+from functools import partial
 
 import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.callback import ProgressBar
 from sklearn.compose import ColumnTransformer
@@ -31,9 +33,12 @@ from skdeepad.model_selection import (
     average_precision_scorer,
 )
 from skdeepad.thresholds import Conformal
-from tests.conftest import DEEP, REFUSED, make
+from tests import conftest
+from tests.conftest import DEEP, REFUSED
 
 CV = OneClassKFold(3, shuffle=True, random_state=0)
+# Where the last bits are the same, and large groups are divided.
+make = partial(conftest.make, device="cpu")
 
 
 @pytest.fixture
@@ -324,7 +329,7 @@ def test_bad_parameters_are_grid_searchs_errors(problem):
 @pytest.mark.parametrize("n_jobs, members", [(1, [3] * 4), (2, [3] * 4), (3, [2] * 6)])
 def test_large_groups_are_divided_evenly(problem, loops, monkeypatch, n_jobs, members):
     X, y = problem
-    monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_ONCE", 3)
+    monkeypatch.setitem(skdeepad._together.MEMBERS_AT_ONCE, "cpu", 3)
     monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_LEAST", 1)
     grid = {"learning_rate": [1e-4, 1e-3, 1e-2, 2e-2]}
     search = BatchedGridSearchCV(
@@ -652,3 +657,20 @@ def test_what_was_fitted_before_is_scored_once(problem):
     grid = {"oneclasssvm__nu": [0.1, 0.2]}
     BatchedGridSearchCV(pipeline, grid, scoring=scoring, cv=CV, refit=False).fit(X, y)
     assert len(calls) == 6
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("cls", [AutoencoderDetector, VAEDetector])
+def test_on_a_gpu(cls, problem, loops, monkeypatch):
+    X, y = problem
+    monkeypatch.setitem(skdeepad._together.MEMBERS_AT_ONCE, "cpu", 3)
+    detector, grid = make(cls, device="cuda"), GRIDS[cls.__name__]
+    options = {"scoring": "roc_auc", "cv": CV, "refit": False}
+    batched = BatchedGridSearchCV(detector, grid, n_jobs=2, **options).fit(X, y)
+    assert len(loops) == 1
+    one = GridSearchCV(detector, grid, **options).fit(X, y)
+    np.testing.assert_allclose(
+        batched.cv_results_["mean_test_score"],
+        one.cv_results_["mean_test_score"],
+        atol=5e-3,
+    )
