@@ -301,7 +301,7 @@ class BaseDeepDetector(
 
         from skdeepad._processes import check_group, same_for_all
         from skdeepad._rows import chunks, place
-        from skdeepad._settings import allow_tf32
+        from skdeepad._settings import gpu_settings
         from skdeepad._training import build, split_validation
 
         device = self._torch_device()
@@ -339,7 +339,7 @@ class BaseDeepDetector(
         if scaled is None:
             x = place(X, self._scale, device)
         # What it finds (gamma, a centre) is a part of the scores, which are precise.
-        with allow_tf32(device, False), torch.no_grad():
+        with gpu_settings(device, tf32=False), torch.no_grad():
             self._before_training(network, x, continued)
         rows = held_out = None
         if self.early_stopping:
@@ -351,7 +351,7 @@ class BaseDeepDetector(
     def _train(self, run, **options):
         """Train the networks of a :class:`Run`; see ``skdeepad._training.train``."""
         from skdeepad._nn import set_dtype
-        from skdeepad._settings import allow_tf32
+        from skdeepad._settings import gpu_settings
         from skdeepad._training import (
             EarlyStopping,
             load_phases_state,
@@ -380,7 +380,7 @@ class BaseDeepDetector(
                 self.n_iter_no_change,
                 self._n_batch(run.held_out.shape[1]),
             )
-        with allow_tf32(run.x.device, self.precision == "tf32"):
+        with gpu_settings(run.x.device, tf32=self.precision == "tf32"):
             outcome = train(run.network, phases, run.x, run.rows, **options)
         run.optimizers = phases_state(phases)
         return outcome
@@ -628,7 +628,7 @@ class BaseDeepDetector(
         """Call ``use`` with each chunk of rows and what the function returns of it."""
         import torch
 
-        from skdeepad._settings import limit_threads
+        from skdeepad._settings import gpu_settings, limit_threads
         from skdeepad._training import chunk_rows
 
         device = self._torch_device()
@@ -638,7 +638,11 @@ class BaseDeepDetector(
         device = next(chain(network.parameters(), network.buffers())).device
         n_chunk = chunk_rows(network, itemsize=8)
         work = min(n_chunk, len(X)) * network.work
-        with torch.inference_mode(), limit_threads(device, work):
+        with (
+            torch.inference_mode(),
+            limit_threads(device, work),
+            gpu_settings(device, tf32=False),
+        ):
             for chunk in gen_batches(len(X), n_chunk):
                 rows = X[chunk]
                 x = torch.as_tensor(self._scale(rows), device=device)

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-# Multiply-adds of a step below which a second thread costs more than it brings.
-SINGLE_THREAD_WORK = 6e6
+# Multiply-adds of a step that pay for one more thread.
+THREAD_WORK = 6e6
 
 # Multiply-adds a thread of a product from which oneDNN, with 10 us a call, is quicker.
 ONEDNN_WORK = 1.5e6
@@ -26,14 +26,15 @@ _in_this_thread = local()
 
 @contextmanager
 def limit_threads(device, work):
-    """Use one thread where a pass is too small to share, and undo it after.
+    """Use few threads where a pass is too small to share, and undo it after.
 
     torch keeps the number for the process: of several fits in threads of one
     process, the first notes it and each one puts that number back. A pass within a
     limited one (scores for a callback) changes nothing.
     """
     nested = getattr(_in_this_thread, "limited", False)
-    if nested or device.type != "cpu" or work >= SINGLE_THREAD_WORK:
+    wanted = 1 + int(work // THREAD_WORK)
+    if nested or device.type != "cpu" or wanted >= torch.get_num_threads():
         yield
         return
     holder = object()
@@ -42,7 +43,7 @@ def limit_threads(device, work):
             if not _limits["holders"]:
                 _limits["threads"] = torch.get_num_threads()
             _limits["holders"].add(holder)
-            torch.set_num_threads(1)
+            torch.set_num_threads(wanted)
         _in_this_thread.limited = True
         yield
     finally:
@@ -53,41 +54,44 @@ def limit_threads(device, work):
                 torch.set_num_threads(_limits["threads"])
 
 
-_tf32: dict[str, Any] = {"lock": Lock(), "holders": set(), "before": None}
+_gpu: dict[str, Any] = {"lock": Lock(), "holders": set(), "before": None}
 
 
 @contextmanager
-def allow_tf32(device, allowed):
-    """Let a GPU take products of float32 in TF32 or not, and undo it after.
+def gpu_settings(device, tf32):
+    """Let a GPU take float32 in TF32 or not, repeat its results, and undo it after.
 
-    torch keeps that for the process, and by default allows it in convolutions only. Of
-    several fits in threads the last to begin decides, and the last to end undoes it.
+    torch keeps that for the process. By default it allows TF32 in convolutions only,
+    and such as do not give the same numbers twice. Of several fits in threads the last
+    to begin decides, and the last to end undoes it.
     """
     if device.type != "cuda":
         yield
         return
     holder = object()
     try:  # from here on, or Ctrl-C would leave it as it is set
-        with _tf32["lock"]:
-            if not _tf32["holders"]:
-                _tf32["before"] = (
+        with _gpu["lock"]:
+            if not _gpu["holders"]:
+                _gpu["before"] = (
                     torch.get_float32_matmul_precision(),
                     torch.backends.cudnn.allow_tf32,
+                    torch.backends.cudnn.deterministic,
                 )
-            _tf32["holders"].add(holder)
-            _set_tf32("high" if allowed else "highest", allowed)
+            _gpu["holders"].add(holder)
+            _set_for_gpu("high" if tf32 else "highest", tf32, True)
         yield
     finally:
-        with _tf32["lock"]:
-            if holder in _tf32["holders"]:
-                _tf32["holders"].remove(holder)
-                if not _tf32["holders"]:
-                    _set_tf32(*_tf32["before"])
+        with _gpu["lock"]:
+            if holder in _gpu["holders"]:
+                _gpu["holders"].remove(holder)
+                if not _gpu["holders"]:
+                    _set_for_gpu(*_gpu["before"])
 
 
-def _set_tf32(products, convolutions):
+def _set_for_gpu(products, tf32_convolutions, deterministic):
     torch.set_float32_matmul_precision(products)
-    torch.backends.cudnn.allow_tf32 = convolutions
+    torch.backends.cudnn.allow_tf32 = tf32_convolutions
+    torch.backends.cudnn.deterministic = deterministic
 
 
 _onednn = {"allowed": False, "in_use": False}

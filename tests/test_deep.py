@@ -549,7 +549,7 @@ def test_scoring_in_chunks_is_scoring_at_once(cls, problem, monkeypatch):
 @every_deep
 def test_the_network_to_score_with_is_made_once_a_state(cls, problem):
     X, _ = problem
-    detector = make(cls, warm_start=True).fit(X)
+    detector = make(cls, warm_start=True, device="cpu").fit(X)
     network = detector._scoring_network(torch.device("cpu"))
     before = detector.score_samples(X)
     assert detector._scoring_network(torch.device("cpu")) is network
@@ -674,11 +674,11 @@ def test_tf32_is_asked_for_by_the_parameter(problem, monkeypatch):
     X, _ = problem
     asked = []
 
-    def spy(device, allowed):
-        asked.append(allowed)
+    def spy(device, tf32):
+        asked.append(tf32)
         return nullcontext()
 
-    monkeypatch.setattr("skdeepad._settings.allow_tf32", spy)
+    monkeypatch.setattr("skdeepad._settings.gpu_settings", spy)
     for precision in ("float32", "tf32"):
         detector = make(AutoencoderDetector)
         run = detector._start(X)

@@ -9,7 +9,7 @@ import torch
 from skdeepad import _settings
 from skdeepad._settings import (
     allow_onednn,
-    allow_tf32,
+    gpu_settings,
     limit_threads,
     onednn_rows,
     use_onednn,
@@ -26,6 +26,18 @@ def test_threads_are_limited_for_small_work_only_and_restored():
     assert torch.get_num_threads() == before
     with limit_threads(cpu, work=1e12):
         assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("work, threads", [(0, 1), (6e6, 2), (5e7, 9), (1e9, 16)])
+def test_a_thread_for_each_part_of_the_work(work, threads):
+    before = torch.get_num_threads()
+    torch.set_num_threads(16)
+    try:
+        with limit_threads(torch.device("cpu"), work):
+            assert torch.get_num_threads() == threads
+        assert torch.get_num_threads() == 16
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_thread_limit_that_is_interrupted_is_undone(monkeypatch):
@@ -59,25 +71,27 @@ def test_thread_limits_of_concurrent_fits_are_undone():
 
 
 @pytest.mark.parametrize("allowed", [False, True])
-def test_tf32_is_set_in_training_and_undone(allowed):
+def test_a_gpus_settings_are_undone(allowed):
     def settings():
-        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        cudnn = torch.backends.cudnn
+        products = torch.get_float32_matmul_precision()
+        return products, cudnn.allow_tf32, cudnn.deterministic
 
     before = settings()
     with (
         pytest.raises(KeyboardInterrupt),
-        allow_tf32(torch.device("cuda"), allowed),
+        gpu_settings(torch.device("cuda"), allowed),
     ):
-        assert settings() == ("high" if allowed else "highest", allowed)
+        assert settings() == ("high" if allowed else "highest", allowed, True)
         raise KeyboardInterrupt
     assert settings() == before
-    with allow_tf32(torch.device("cpu"), True):
+    with gpu_settings(torch.device("cpu"), True):
         assert settings() == before
 
 
-def test_tf32_of_fits_that_overlap_is_undone_by_the_last():
+def test_a_gpus_settings_are_undone_by_the_last_of_fits_that_overlap():
     before = torch.get_float32_matmul_precision()
-    first, second = (allow_tf32(torch.device("cuda"), True) for _ in range(2))
+    first, second = (gpu_settings(torch.device("cuda"), True) for _ in range(2))
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)

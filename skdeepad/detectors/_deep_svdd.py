@@ -137,12 +137,12 @@ class DeepSVDD(BaseAutoencoderDetector):
     def _set_center(self, run):
         import torch
 
-        from skdeepad._settings import allow_tf32
+        from skdeepad._settings import gpu_settings
         from skdeepad._training import mean_over_rows
 
         network = run.network
         # It is a part of the scores, which are precise.
-        with allow_tf32(run.x.device, False):
+        with gpu_settings(run.x.device, tf32=False):
             center = mean_over_rows(network, network.encode, run.x, run.rows)
         center = center.unsqueeze(1)
         apart = torch.full_like(center, SMALLEST).copysign(center)
