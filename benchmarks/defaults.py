@@ -115,6 +115,15 @@ COURSES = {
         64 30 2e-2
         64 30 3e-2
     """,
+    "OCGAN": """
+        64 20 3e-3
+        64 30 1e-3
+        64 60 1e-3
+        64 60 2e-3
+        64 80 1e-3
+        64 100 5e-4
+        32 40 1e-3
+    """,
 }
 # Changes of the defaults, one at a time.
 CHANGES = {
@@ -202,6 +211,23 @@ CHANGES = {
         {"estimation_layer_sizes": (16,)},
         {"estimation_layer_sizes": (8, 8)},
         {"latent_dim": 4},
+        {"latent_dim": 8},
+        {"latent_dim": 32},
+        {"activation": "leaky_relu"},
+        {"hidden_layer_sizes": (64,)},
+    ],
+    "OCGAN": [
+        {"noise_std": 0.0},
+        {"noise_std": 0.5},
+        {"reconstruction_weight": 1.0},
+        {"reconstruction_weight": 30.0},
+        {"reconstruction_weight": 100.0},
+        {"n_mining_steps": 0},
+        {"n_mining_steps": 5},
+        {"mining_rate": 0.1},
+        {"mining_rate": 10.0},
+        {"latent_critic_layer_sizes": (64,)},
+        {"latent_critic_layer_sizes": (128, 64, 32, 16)},
         {"latent_dim": 8},
         {"latent_dim": 32},
         {"activation": "leaky_relu"},

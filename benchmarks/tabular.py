@@ -33,6 +33,7 @@ from skdeepad import (
     DAGMM,
     DASVDD,
     DSEBM,
+    OCGAN,
     AutoencoderDetector,
     DeepSVDD,
     KDEDetector,
@@ -57,6 +58,7 @@ DEEP = (
     DSEBM,
     DAGMM,
     LatentAutoregressionDetector,
+    OCGAN,
 )
 DEEP = {detector.__name__: detector for detector in DEEP}
 

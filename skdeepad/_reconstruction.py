@@ -84,9 +84,9 @@ class BaseAutoencoderDetector(BaseDeepDetector):
     # What the loss is made of, and ``_set_gradients`` writes out.
     _loss_methods: ClassVar[frozenset] = frozenset({"_loss"})
 
-    # Outputs of the encoder for each latent dimension, and whether in (0, 1).
+    # Outputs of the encoder for each latent dimension, and what bounds them.
     _codes_per_latent: ClassVar[int] = 1
-    _sigmoid_code: ClassVar[bool] = False
+    _code_activation: ClassVar[str | None] = None
 
     def _build_network(self, n_features, members, bias=True, decodes=True):
         from skdeepad._nn import Autoencoder
@@ -97,7 +97,7 @@ class BaseAutoencoderDetector(BaseDeepDetector):
         mirrored = hidden[::-1]
         if self.latent_dim is None and image_shape is None:
             mirrored = mirrored[1:]
-            if self._codes_per_latent == 1 and not self._sigmoid_code:
+            if self._codes_per_latent == 1 and self._code_activation is None:
                 code_size = None
             else:
                 hidden = hidden[:-1]
@@ -122,7 +122,7 @@ class BaseAutoencoderDetector(BaseDeepDetector):
             batch_norm=self.batch_norm,
             dropout=float(self.dropout),
             bias=bias,
-            sigmoid_code=self._sigmoid_code,
+            code_activation=self._code_activation,
         )
 
     def _phases(self, network):

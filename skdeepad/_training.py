@@ -60,9 +60,8 @@ class GradientPhase:
     Parameters
     ----------
     loss : callable or None
-        Maps rows ``(k, batch, features)`` to a dict of tensors ``(k,)``: ``"loss"``,
-        which is lowered, and its parts, which are recorded. Not needed beside
-        ``set_gradients``.
+        Maps rows ``(k, batch, features)`` to a dict of tensors ``(k,)``, all of which
+        are recorded. Not needed beside ``set_gradients``.
     parameters : list of Parameter
         Tensors to train. They are moved into one flat buffer, so that a step of
         the optimizer is one kernel however many layers there are.
@@ -75,6 +74,8 @@ class GradientPhase:
         Maps the number of rows of a batch to the slice of them this phase uses.
     after_step : callable, default=None
         Called when the parameters have changed.
+    lowered : str, default="loss"
+        Name of the one that is lowered.
     """
 
     def __init__(
@@ -85,8 +86,9 @@ class GradientPhase:
         set_gradients=None,
         share=None,
         after_step=None,
+        lowered="loss",
     ):
-        self._loss = loss
+        self._loss, self._lowered = loss, lowered
         self._set_gradients = set_gradients or self._set_by_autograd
         self.share, self._after_step = share, after_step
         self.distributed = False
@@ -118,7 +120,7 @@ class GradientPhase:
 
     def _set_by_autograd(self, x):
         parts = self._loss(x)
-        loss = parts["loss"]
+        loss = parts[self._lowered]
         # Members share no parameter, so that the sum's gradient is each one's own.
         gradients = torch.autograd.grad(
             loss, self._parameters, torch.ones_like(loss), materialize_grads=True
@@ -383,7 +385,8 @@ def _run_epoch(network, step, totals, X, order, batch_size):
     n_rows = Counter()
     for x in _gather(X, order, batch_size):
         n_rows.update(step(x))
-    return {name: total / n_rows[name] for name, total in totals.items()}
+    names = sorted(totals, key=lambda name: name != "loss")  # that is the first
+    return {name: totals[name] / n_rows[name] for name in names}
 
 
 def _step(phases, totals, x):

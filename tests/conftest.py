@@ -33,7 +33,7 @@ STOP = {"early_stopping": True, "n_estimators": 2, "n_iter_no_change": 2}
 
 
 # What a detector refuses, with an error that its own tests look at.
-REFUSED = {"DSEBM": {"batch_norm"}}
+REFUSED = {"DSEBM": {"batch_norm"}, "OCGAN": {"dropout"}}
 
 
 def make(cls, **params):

@@ -47,8 +47,8 @@ class Autoencoder(nn.Module):
         Normalise before each hidden activation.
     bias : bool, default=True
         Whether layers add a trained number to each of their outputs.
-    sigmoid_code : bool, default=False
-        Squash the code to (0, 1).
+    code_activation : str, default=None
+        A key of ``ACTIVATIONS``, after the encoder's last layer.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Autoencoder(nn.Module):
         sigmoid_output=False,
         batch_norm=False,
         bias=True,
-        sigmoid_code=False,
+        code_activation=None,
     ):
         super().__init__()
         self.members = members
@@ -85,8 +85,8 @@ class Autoencoder(nn.Module):
             encoder = self._mlp(n_features, hidden_layer_sizes, code_size)
         else:
             encoder = self._conv_encoder(image_shape, hidden_layer_sizes, code_size)
-        if sigmoid_code:
-            encoder.append(Activation("sigmoid"))
+        if code_activation is not None:
+            encoder.append(Activation(code_activation))
         if decoder_layer_sizes is None:
             decoder = []
         elif image_shape is None:

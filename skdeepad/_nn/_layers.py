@@ -391,7 +391,8 @@ def _silu_gradient(g, x):
     return g.mul_(s * (1 + x * (1 - s)))
 
 
-def _softplus(x):
+def softplus(x):
+    """``log(1 + exp(x))``."""
     return torch.where(x > 20.0, x, x.clamp(max=20.0).exp().log1p())
 
 
@@ -417,7 +418,7 @@ ACTIVATIONS = {
         lambda g, x: _aten.gelu_backward.grad_input(g, x, grad_input=g),
     ),
     "silu": (_silu, None, _silu_gradient),
-    "softplus": (_softplus, None, lambda g, x: g.mul_(sigmoid(x))),
+    "softplus": (softplus, None, lambda g, x: g.mul_(sigmoid(x))),
     "tanh": (
         torch.tanh,
         torch.tanh_,
@@ -561,6 +562,13 @@ class GaussianNoise(Stochastic):
 
     def forward(self, x, std):
         return x + std * self.noise_like(x) if self.training else x
+
+
+class UniformNoise(Stochastic):
+    """Numbers between -1 and 1, ``(k or 1, batch, n)``, in training."""
+
+    def draw(self, block, setting, generator):
+        block.uniform_(-1.0, 1.0, generator=generator)
 
 
 class Center(nn.Module):

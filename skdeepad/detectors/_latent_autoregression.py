@@ -80,7 +80,7 @@ class LatentAutoregressionDetector(BaseEstimationDetector):
         "surprisal_weight": [Interval(Real, 0, None, closed="neither")],
     }
 
-    _sigmoid_code: ClassVar[bool] = True
+    _code_activation: ClassVar[str] = "sigmoid"
 
     _used_within: ClassVar[dict] = {
         **BaseEstimationDetector._used_within,

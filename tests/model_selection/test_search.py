@@ -112,6 +112,12 @@ GRIDS = {
         "dropout": [0.1, 0.4],
         "random_state": [0, 1],
     },
+    "OCGAN": {
+        "reconstruction_weight": [1.0, 30.0],
+        "mining_rate": [0.1, 10.0],
+        "learning_rate": [1e-3, 0.01],
+        "random_state": [0, 1],
+    },
     "DSEBM": {
         "noise_std": [0.3, 1.0],
         "criterion": ["energy", "reconstruction"],

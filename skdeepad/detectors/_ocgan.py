@@ -1,0 +1,241 @@
+"""Denoising autoencoder whose code's whole range decodes to normal rows (OCGAN)."""
+
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+from sklearn.utils._param_validation import Interval
+
+from skdeepad._deep import layer_sizes
+from skdeepad.detectors._autoencoder import AutoencoderDetector
+
+# Numbers of float32 in the widest vector register: a product with fewer columns rounds
+# in another way beside other networks. Of a critic's outputs the first is the logit.
+VECTOR = 16
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class OCGAN(AutoencoderDetector):
+    """Denoising autoencoder, with critics that keep its codes to normal rows alone.
+
+    An autoencoder may give anomalies back that it never saw. Here codes lie in (-1, 1),
+    by a hyperbolic tangent, and two discriminators see to it that the codes of normal
+    rows fill that cube evenly, and that what is decoded from anywhere in it looks like
+    a normal row ([1]_, section 3). The anomaly score is the squared reconstruction
+    error, averaged over the features.
+
+    In each step three critics are trained first: the latent discriminator tells points
+    drawn from the cube from codes, the visual discriminator rows from decoded points,
+    and the classifier decoded codes from decoded points. The points are then moved, by
+    gradient descent, to where the classifier is surest that no normal row is decoded
+    (informative-negative mining). Last, encoder and decoder are trained against the
+    discriminators: codes to be taken for points, the decoded points for rows, and rows
+    to be given back, ``reconstruction_weight`` times as much (Algorithm 1).
+
+    Parameters
+    ----------
+    noise_std : float, default={noise_std}
+        Standard deviation of normal noise added to the (scaled) rows in training,
+        while the target stays clean.
+    reconstruction_weight : float, default={reconstruction_weight}
+        Weight of the squared reconstruction error beside the two discriminators.
+    latent_critic_layer_sizes : int or tuple of int, \
+default={latent_critic_layer_sizes}
+        Units of the latent discriminator's hidden layers. Those of the visual
+        discriminator and of the classifier are the encoder's.
+    n_mining_steps : int, default={n_mining_steps}
+        Steps of gradient descent that the points take; 0 leaves them as drawn.
+    mining_rate : float, default={mining_rate}
+        Size of these steps: by so much times the gradient. Points stay in the cube.
+    {shared_parameters}
+    {decoder_parameters}
+
+    Attributes
+    ----------
+    {shared_attributes}
+
+    Notes
+    -----
+    ``early_stopping`` goes by the reconstruction error, as the authors do. ``dropout``
+    is refused: in a step rows and points pass through each layer several times.
+
+    References
+    ----------
+    .. [1] P. Perera, R. Nallapati and B. Xiang, *OCGAN: One-Class Novelty Detection
+       Using GANs with Constrained Latent Representations*, CVPR 2019.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad import OCGAN
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> detector = OCGAN(random_state=0).fit(X)
+    >>> detector.predict([[0, 0, 0], [9, -9, 9]])
+    array([ 1, -1])
+    """
+
+    max_epochs: int = 60
+    learning_rate: float = 1e-3
+    noise_std: float = 0.2
+    reconstruction_weight: float = 10.0
+    latent_critic_layer_sizes: Any = (32, 16)
+    n_mining_steps: int = 1
+    mining_rate: float = 1.0
+
+    _parameter_constraints: ClassVar[dict] = {
+        **AutoencoderDetector._parameter_constraints,
+        "reconstruction_weight": [Interval(Real, 0, None, closed="neither")],
+        "latent_critic_layer_sizes": [
+            "array-like",
+            Interval(Integral, 1, None, closed="left"),
+        ],
+        "n_mining_steps": [Interval(Integral, 0, None, closed="left")],
+        "mining_rate": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    _used_within: ClassVar[dict] = {
+        **AutoencoderDetector._used_within,
+        "reconstruction_weight": 1,
+        "mining_rate": 3,
+    }
+
+    _code_activation: ClassVar[str] = "tanh"
+
+    def _check_input(self, X, y):
+        super()._check_input(X, y)
+        if self.dropout:
+            raise ValueError(
+                "OCGAN takes no dropout: in a step rows and points pass through each "
+                "layer several times, which would be another network each time. Set "
+                "dropout=0.0."
+            )
+
+    def _build_network(self, n_features, members):
+        from torch import nn
+
+        from skdeepad._nn import UniformNoise
+
+        network = super()._build_network(n_features, members)
+        network.points = UniformNoise()
+        sizes = layer_sizes("latent_critic_layer_sizes", self.latent_critic_layer_sizes)
+        network.critics = nn.ModuleDict(
+            {
+                "latent": self._critic(members, self._latent_size(), sizes),
+                "visual": self._visual_critic(n_features, members),
+                "classifier": self._visual_critic(n_features, members),
+            }
+        )
+        for critic in network.critics.values():
+            network.width = max(network.width, critic.width)
+            network.work += critic.work
+        return network
+
+    def _visual_critic(self, n_features, members):
+        image_shape = self._image_shape(n_features)
+        return self._critic(members, n_features, self._hidden_sizes(), image_shape)
+
+    def _critic(self, members, n_inputs, sizes, image_shape=None):
+        """A network that gives a row's logit."""
+        from skdeepad._nn import Autoencoder
+
+        return Autoencoder(  # the half that encodes
+            members,
+            n_inputs,
+            hidden_layer_sizes=sizes,
+            decoder_layer_sizes=None,
+            code_size=VECTOR,
+            latent_dim=VECTOR,
+            image_shape=image_shape,
+            activation=self.activation,
+            dropout=0.0,
+        )
+
+    def _phases(self, network):
+        from skdeepad._training import GradientPhase
+
+        autoencoder = [*network.encoder.parameters(), *network.decoder.parameters()]
+        return [
+            GradientPhase(
+                partial(self._critics_loss, network),
+                network.critics.parameters(),
+                self._adam,
+                lowered="critics",
+            ),
+            GradientPhase(partial(self._loss, network), autoencoder, self._adam),
+        ]
+
+    def _critics_loss(self, network, x):
+        """Losses of the critics, for an autoencoder as it is."""
+        import torch
+
+        with torch.no_grad():
+            # The noise and points of this step, for the autoencoder's turn too.
+            network.drawn = self._noisy(network, x), self._points(network, x)
+            noisy, points = network.drawn
+            codes = network.encode(noisy)
+            given_back, decoded = network.decode(codes), network.decode(points)
+        latent = _told_apart(network, "latent", points, codes)
+        visual = _told_apart(network, "visual", x, decoded)
+        classifier = _told_apart(network, "classifier", given_back, decoded)
+        return {
+            "critics": latent + visual + classifier,
+            "latent_critic": latent,
+            "visual_critic": visual,
+            "classifier": classifier,
+        }
+
+    def _points(self, network, x):
+        like = x[:, :, :1].expand(-1, -1, self._latent_size())
+        return network.points.noise_like(like).expand(len(x), -1, -1)
+
+    def _mined(self, network, points):
+        """Points moved to where the classifier is surest of no normal row."""
+        import torch
+
+        points = points.detach()
+        for _ in range(self.n_mining_steps):
+            points.requires_grad_()
+            logits = _logits(network, "classifier", network.decode(points))
+            # Of each point's own loss, that of "no normal row".
+            (gradient,) = torch.autograd.grad(_as(logits, normal=False).sum(), points)
+            points = (points.detach() - self.mining_rate * gradient).clamp(-1.0, 1.0)
+        return points
+
+    def _loss(self, network, x):
+        if not network.training:
+            error = (network.decode(network.encode(x)) - x).square().mean((1, 2))
+            return {"loss": error}
+        noisy, points = network.drawn
+        codes = network.encode(noisy)
+        error = (network.decode(codes) - x).square().mean((1, 2))
+        decoded = network.decode(self._mined(network, points))
+        latent = _as(_logits(network, "latent", codes)).mean(1)
+        visual = _as(_logits(network, "visual", decoded)).mean(1)
+        return {
+            "loss": self.reconstruction_weight * error + latent + visual,
+            "reconstruction": error,
+            "latent": latent,
+            "visual": visual,
+        }
+
+
+def _logits(network, critic, rows):
+    """What a critic says of rows, ``(k, n)``: positive for what is normal."""
+    return network.critics[critic].encode(rows)[:, :, 0]
+
+
+def _as(logits, normal=True):
+    """Cross-entropy of logits with one and the same label."""
+    from skdeepad._nn import softplus
+
+    return softplus(-logits if normal else logits)
+
+
+def _told_apart(network, critic, normal, others):
+    """Mean cross-entropy ``(k,)`` of a critic that tells rows from others."""
+    losses = [
+        _as(_logits(network, critic, normal)),
+        _as(_logits(network, critic, others), normal=False),
+    ]
+    return 0.5 * sum(losses).mean(1)
