@@ -6,6 +6,7 @@
 - ``DeepSVDD``: network that maps normal rows close to a point.
 - ``DSEBM``: energy-based model, trained by score matching.
 - ``DAGMM``: autoencoder with a Gaussian mixture of its codes and errors.
+- ``AnoGAN``: generative adversarial network, scored by the nearest row it generates.
 - ``OCGAN``: denoising autoencoder, trained against discriminators of its codes and of
   what it decodes.
 - ``LatentAutoregressionDetector``: autoencoder with a density of its codes, number by
@@ -31,6 +32,7 @@ _PUBLIC = {
     "DASVDD": "skdeepad.detectors._dasvdd",
     "DSEBM": "skdeepad.detectors._dsebm",
     "DeepSVDD": "skdeepad.detectors._deep_svdd",
+    "AnoGAN": "skdeepad.detectors._anogan",
     "OCGAN": "skdeepad.detectors._ocgan",
     "LatentAutoregressionDetector": "skdeepad.detectors._latent_autoregression",
     "KDEDetector": "skdeepad.baselines._kde",

@@ -65,9 +65,10 @@ precision : {"float32", "tf32", "bf16", "auto"}, default="float32"
 cuda_graphs : bool or "auto", default="auto"
     Record a training step on a GPU as a CUDA graph and replay it: one launch in place
     of dozens, which take most of a step of a small network. Results are the same.
-    "auto" does so on a GPU, but for ``distributed``, which True refuses. While a step
-    is recorded, for some milliseconds, no other thread may synchronize with the
-    whole GPU.
+    "auto" does so on a GPU for this package's detectors, but not with ``distributed``,
+    which True refuses. While a step is recorded, for some milliseconds, no other
+    thread of yours may synchronize with the whole GPU, record, or use torch's
+    global generator of the GPU.
 distributed : bool, default=False
     Train with all processes of ``torch.distributed``'s default group, which
     call ``fit`` with the same rows: each takes its share of every batch,

@@ -94,21 +94,12 @@ class BaseAutoencoderDetector(BaseDeepDetector):
         image_shape = self._image_shape(n_features)
         hidden, latent = self._hidden_sizes(), self._latent_size()
         code_size = latent * self._codes_per_latent
-        mirrored = hidden[::-1]
+        decoder = self._decoder_sizes(hidden, image_shape)
         if self.latent_dim is None and image_shape is None:
-            mirrored = mirrored[1:]
             if self._codes_per_latent == 1 and self._code_activation is None:
                 code_size = None
             else:
                 hidden = hidden[:-1]
-        decoder = mirrored
-        if self.decoder_layer_sizes is not None:
-            decoder = layer_sizes("decoder_layer_sizes", self.decoder_layer_sizes)
-        if image_shape is not None and not (hidden and decoder):
-            raise ValueError(
-                "architecture='conv' needs a hidden layer or more in encoder and "
-                f"decoder, got {hidden} and {decoder}."
-            )
         return Autoencoder(
             members,
             n_features,
@@ -124,6 +115,20 @@ class BaseAutoencoderDetector(BaseDeepDetector):
             bias=bias,
             code_activation=self._code_activation,
         )
+
+    def _decoder_sizes(self, hidden, image_shape):
+        """Units or channels of the decoder's hidden layers, mirrored by default."""
+        decoder = hidden[::-1]
+        if self.latent_dim is None and image_shape is None:
+            decoder = decoder[1:]  # the last hidden layer is the code
+        if self.decoder_layer_sizes is not None:
+            decoder = layer_sizes("decoder_layer_sizes", self.decoder_layer_sizes)
+        if image_shape is not None and not (hidden and decoder):
+            raise ValueError(
+                "architecture='conv' needs a hidden layer or more in encoder and "
+                f"decoder, got {hidden} and {decoder}."
+            )
+        return decoder
 
     def _phases(self, network):
         return [self._gradient_phase(network, network.parameters())]

@@ -33,8 +33,7 @@ def limit_threads(device, work):
     limited one (scores for a callback) changes nothing.
     """
     nested = getattr(_in_this_thread, "limited", False)
-    wanted = 1 + int(work // THREAD_WORK)
-    if nested or device.type != "cpu" or wanted >= torch.get_num_threads():
+    if nested or device.type != "cpu":
         yield
         return
     holder = object()
@@ -43,7 +42,8 @@ def limit_threads(device, work):
             if not _limits["holders"]:
                 _limits["threads"] = torch.get_num_threads()
             _limits["holders"].add(holder)
-            torch.set_num_threads(wanted)
+            # A thread that begins now has the others' limit, unless it sets its own.
+            torch.set_num_threads(min(1 + int(work // THREAD_WORK), _limits["threads"]))
         _in_this_thread.limited = True
         yield
     finally:
@@ -54,16 +54,17 @@ def limit_threads(device, work):
                 torch.set_num_threads(_limits["threads"])
 
 
-_gpu: dict[str, Any] = {"lock": Lock(), "holders": set(), "before": None}
+_gpu: dict[str, Any] = {"lock": Lock(), "holders": {}, "before": None}
 
 
 @contextmanager
-def gpu_settings(device, tf32):
-    """Let a GPU take float32 in TF32 or not, repeat its results, and undo it after.
+def gpu_settings(device, tf32=None):
+    """Let a GPU repeat its results, take float32 in TF32 or not, and undo it after.
 
     torch keeps that for the process. By default it allows TF32 in convolutions only,
-    and such as do not give the same numbers twice. Of several fits in threads the last
-    to begin decides, and the last to end undoes it.
+    and such as do not give the same numbers twice. None leaves TF32 as it is. Of
+    several fits in threads the last to begin of those that go on decides, and the last
+    to end undoes it.
     """
     if device.type != "cuda":
         yield
@@ -72,26 +73,51 @@ def gpu_settings(device, tf32):
     try:  # from here on, or Ctrl-C would leave it as it is set
         with _gpu["lock"]:
             if not _gpu["holders"]:
-                _gpu["before"] = (
-                    torch.get_float32_matmul_precision(),
-                    torch.backends.cudnn.allow_tf32,
-                    torch.backends.cudnn.deterministic,
-                )
-            _gpu["holders"].add(holder)
-            _set_for_gpu("high" if tf32 else "highest", tf32, True)
+                _gpu["before"] = torch.backends.cudnn.deterministic, None
+            if tf32 is not None and _gpu["before"][1] is None:
+                _gpu["before"] = _gpu["before"][0], _tf32_settings()
+            _gpu["holders"][holder] = tf32
+            _set_for_gpu()
         yield
     finally:
         with _gpu["lock"]:
-            if holder in _gpu["holders"]:
-                _gpu["holders"].remove(holder)
-                if not _gpu["holders"]:
-                    _set_for_gpu(*_gpu["before"])
+            if _gpu["holders"].pop(holder, _gpu) is not _gpu:
+                _set_for_gpu()
 
 
-def _set_for_gpu(products, tf32_convolutions, deterministic):
-    torch.set_float32_matmul_precision(products)
-    torch.backends.cudnn.allow_tf32 = tf32_convolutions
-    torch.backends.cudnn.deterministic = deterministic
+def _set_for_gpu():
+    """Set what the fits that go on ask for, or what was before the first of them."""
+    deterministic, tf32 = _gpu["before"]
+    torch.backends.cudnn.deterministic = deterministic or bool(_gpu["holders"])
+    asked = [allowed for allowed in _gpu["holders"].values() if allowed is not None]
+    if asked:
+        _set_tf32(*(_TF32 if asked[-1] else _FLOAT32))
+    elif tf32 is not None:
+        _set_tf32(*tf32)
+
+
+# torch 2.9 has other names, and refuses to tell the older ones once these were used.
+if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+    _TF32: tuple[Any, Any] = ("tf32", "tf32")
+    _FLOAT32: tuple[Any, Any] = ("ieee", "ieee")
+
+    def _tf32_settings():
+        backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+        return [backend.fp32_precision for backend in backends]
+
+    def _set_tf32(products, convolutions):
+        torch.backends.cuda.matmul.fp32_precision = products
+        torch.backends.cudnn.conv.fp32_precision = convolutions
+
+else:
+    _TF32, _FLOAT32 = ("high", True), ("highest", False)
+
+    def _tf32_settings():
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    def _set_tf32(products, convolutions):
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
 
 
 _onednn = {"allowed": False, "in_use": False}

@@ -19,9 +19,11 @@ import numpy as np
 from skdeepad._checkpoint import Checkpoint
 from skdeepad._deep import TRAINED_BEFORE, Run, in_own_modes
 
-# Networks in one loop: with more, weights and moments leave the processor's cache. On a
-# GPU, a step of many takes hardly longer than one of few.
-MEMBERS_AT_ONCE = {"cpu": 64, "gpu": 1024}
+# Networks in one loop: with more, weights and moments leave the processor's cache.
+MEMBERS_AT_ONCE = 64
+# On a GPU a step of many takes hardly longer than one of few, where memory allows: for
+# each parameter eight numbers, and for each row of a batch so many of its widest layer.
+MEMBERS_AT_ONCE_ON_A_GPU, PARAMETER_NUMBERS, WIDEST_LAYERS = 1024, 8, 20
 # Networks below which a group is not divided: each loop has its own overhead.
 MEMBERS_AT_LEAST = 12
 
@@ -70,7 +72,7 @@ class Requests:
 
     def groups(self):
         """What was asked for, in groups that may train together."""
-        groups, networks = {}, {}
+        groups, networks, sizes = {}, {}, {}
         for key, (detector, X) in self._wanted.items():
             # One that has no network or device raises its own error when it is fitted.
             with suppress(Exception):
@@ -78,9 +80,10 @@ class Requests:
                 if candidate not in networks:
                     network = detector._build_network(X.shape[1], 1)
                     networks[candidate] = repr(network)
+                    sizes[candidate] = _n_numbers(network, int(detector.batch_size))
                 group = _group_key(detector, X, networks[candidate])
                 if group not in groups:
-                    groups[group] = Group(detector)
+                    groups[group] = Group(detector, sizes[candidate])
                 groups[group].items.append((key, detector, X))
         return list(groups.values())
 
@@ -99,8 +102,22 @@ def _group_key(detector, X, network):
     return type(detector), _frozen(fixed), X.shape, network
 
 
+def _n_numbers(network, batch_size):
+    """Numbers of float32 that training a network of one member takes, at most."""
+    n_parameters = sum(parameter.numel() for parameter in network.parameters())
+    n_activations = WIDEST_LAYERS * batch_size * network.width
+    return PARAMETER_NUMBERS * n_parameters + n_activations
+
+
 class Group:
     """Requests that may train together.
+
+    Parameters
+    ----------
+    detector : BaseDeepDetector
+        One of them.
+    n_numbers : int
+        See :func:`_n_numbers`.
 
     Attributes
     ----------
@@ -109,10 +126,19 @@ class Group:
     is_on_cpu : bool
     """
 
-    def __init__(self, detector):
+    def __init__(self, detector, n_numbers):
+        from skdeepad._rows import fits_in_memory
+
         self.items = []
-        self.is_on_cpu = detector._torch_device().type == "cpu"
-        self._at_once = MEMBERS_AT_ONCE["cpu" if self.is_on_cpu else "gpu"]
+        device = detector._torch_device()
+        self.is_on_cpu = device.type == "cpu"
+        self._at_once = MEMBERS_AT_ONCE
+        if not self.is_on_cpu:
+            self._at_once = MEMBERS_AT_ONCE_ON_A_GPU
+            while self._at_once > 1 and not fits_in_memory(
+                (self._at_once, n_numbers), device
+            ):
+                self._at_once //= 2
 
     def parts(self, n_loops):
         """The requests in even lists, which keep so many loops busy to the end."""

@@ -27,16 +27,16 @@ from skdeepad._nn import Center
 from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
 from skdeepad._training import build, prepare, random_layers, seed_layers
 from skdeepad.thresholds import Conformal
-from tests.conftest import every_deep, make
+from tests.conftest import LOWERING, every_deep, every_lowering, lowered, make
 
 
-@every_deep
+@every_lowering
 def test_history_has_a_value_an_epoch_and_falls(cls, problem):
     X, _ = problem
     detector = make(cls, max_epochs=12).fit(X)
     assert detector.n_iter_ == 12
     assert {len(losses) for losses in detector.history_.values()} == {12}
-    assert detector.history_["loss"][-1] < detector.history_["loss"][0]
+    assert lowered(detector)[-1] < lowered(detector)[0]
 
 
 @every_deep
@@ -54,15 +54,15 @@ def test_training_moves_every_tensor(cls, problem):
             assert not np.allclose(start[name], end[name], atol=1e-6), name
 
 
-@every_deep
+@every_lowering
 def test_warm_start_goes_on(cls, problem):
     X, _ = problem
     detector = make(cls, warm_start=True).fit(X)
-    first = detector.history_["loss"]
+    first = lowered(detector)
     detector.fit(X)
     assert detector.n_iter_ == 10
-    np.testing.assert_array_equal(detector.history_["loss"][:5], first)
-    assert detector.history_["loss"][5] < first[0]
+    np.testing.assert_array_equal(lowered(detector)[:5], first)
+    assert lowered(detector)[5] < first[0]
     scores = detector.score_samples(X)
     detector.set_params(hidden_layer_sizes=(3,))
     with pytest.raises(
@@ -632,6 +632,8 @@ def test_bfloat16_products_train_nearly_the_same(cls, params, problem):
     assert not np.array_equal(*losses)
     np.testing.assert_allclose(losses[0][:3], losses[1][:3], rtol=0.1)
     assert {value.dtype.name for value in low._state.values()} == {"float32"}
+    if cls not in LOWERING:
+        return  # a game of two networks goes another way
     scores = low.score_samples(X), full.score_samples(X)
     assert np.corrcoef(*map(scipy.stats.rankdata, scores))[0, 1] > 0.8
 

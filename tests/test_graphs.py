@@ -209,6 +209,10 @@ def test_by_default_there_are_graphs_on_a_gpu():
     assert not AutoencoderDetector()._replays(cpu)
     assert not AutoencoderDetector(distributed=True)._replays(gpu)
     assert not AutoencoderDetector(cuda_graphs=False)._replays(gpu)
+    # What a step of a user's own goes by is not known.
+    own = type("Own", (AutoencoderDetector,), {"__module__": "users.own"})
+    assert not own()._replays(gpu)
+    assert own(cuda_graphs=True)._replays(gpu)
 
 
 def test_graphs_do_not_go_with_several_processes():

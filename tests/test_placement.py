@@ -9,6 +9,9 @@ import torch
 from sklearn import config_context
 
 import skdeepad._checkpoint
+import skdeepad._together
+import skdeepad._training
+from skdeepad import AutoencoderDetector
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
 from tests.conftest import CONV, HARD, REFUSED, STOP, every_deep, make
 from tests.second_device import DEVICE, Event, second_device, setup
@@ -138,3 +141,28 @@ def test_a_search(cls, problem):
     with second_device():
         there = scores()
     np.testing.assert_allclose(there, here, rtol=1e-3)
+
+
+@pytest.mark.parametrize("working_memory, n_loops", [(1024, 1), (8, 3)])
+def test_a_group_is_one_loop_where_memory_allows(
+    problem, monkeypatch, working_memory, n_loops
+):
+    X, y = problem
+    members, train = [], skdeepad._training.train
+
+    def spy(network, *args, **params):
+        members.append(network.members)
+        return train(network, *args, **params)
+
+    monkeypatch.setattr(skdeepad._training, "train", spy)
+    monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_ONCE", 2)
+    monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_LEAST", 1)
+    detector = make(AutoencoderDetector, max_epochs=1)
+    grid = {"learning_rate": [1e-3, 1e-2, 2e-2, 3e-2]}
+    search = BatchedGridSearchCV(
+        detector, grid, scoring="roc_auc", cv=OneClassKFold(3), refit=False
+    )
+    with second_device(), config_context(working_memory=working_memory):
+        search.fit(X, y)
+    assert len(members) == n_loops
+    assert sum(members) == 12

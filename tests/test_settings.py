@@ -56,6 +56,25 @@ def test_a_thread_limit_that_is_interrupted_is_undone(monkeypatch):
     test_threads_are_limited_for_small_work_only_and_restored()
 
 
+def test_a_thread_that_begins_in_a_limited_fit_has_its_own():
+    before, cpu = torch.get_num_threads(), torch.device("cpu")
+    torch.set_num_threads(16)
+
+    def threads(work):
+        with limit_threads(cpu, work):
+            return torch.get_num_threads()
+
+    try:
+        with limit_threads(cpu, 5e7), ThreadPoolExecutor(1) as pool:
+            assert pool.submit(threads, 1e9).result() == 16
+            assert pool.submit(threads, 1.3e7).result() == 3
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 16
+        assert torch.get_num_threads() == 16
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_thread_limits_of_concurrent_fits_are_undone():
     before = torch.get_num_threads()
 
@@ -70,34 +89,60 @@ def test_thread_limits_of_concurrent_fits_are_undone():
         assert pool.submit(torch.get_num_threads).result() == before
 
 
+GPU = torch.device("cuda")
+
+
+def settings_of_a_gpu():
+    return (*_settings._tf32_settings(), torch.backends.cudnn.deterministic)
+
+
 @pytest.mark.parametrize("allowed", [False, True])
 def test_a_gpus_settings_are_undone(allowed):
-    def settings():
-        cudnn = torch.backends.cudnn
-        products = torch.get_float32_matmul_precision()
-        return products, cudnn.allow_tf32, cudnn.deterministic
-
-    before = settings()
-    with (
-        pytest.raises(KeyboardInterrupt),
-        gpu_settings(torch.device("cuda"), allowed),
-    ):
-        assert settings() == ("high" if allowed else "highest", allowed, True)
+    before = settings_of_a_gpu()
+    of_a_fit = (*(_settings._TF32 if allowed else _settings._FLOAT32), True)
+    with pytest.raises(KeyboardInterrupt), gpu_settings(GPU, allowed):
+        assert settings_of_a_gpu() == of_a_fit
+        with gpu_settings(GPU):  # scores, of an epoch or in another thread
+            assert settings_of_a_gpu() == of_a_fit
+        with gpu_settings(GPU, not allowed):
+            assert settings_of_a_gpu() != of_a_fit
+        assert settings_of_a_gpu() == of_a_fit
         raise KeyboardInterrupt
-    assert settings() == before
+    assert settings_of_a_gpu() == before
     with gpu_settings(torch.device("cpu"), True):
-        assert settings() == before
+        assert settings_of_a_gpu() == before
+    with gpu_settings(GPU):
+        assert settings_of_a_gpu() == (*before[:2], True)
+    assert settings_of_a_gpu() == before
 
 
-def test_a_gpus_settings_are_undone_by_the_last_of_fits_that_overlap():
-    before = torch.get_float32_matmul_precision()
-    first, second = (gpu_settings(torch.device("cuda"), True) for _ in range(2))
+def test_a_gpus_settings_go_by_the_fits_that_go_on():
+    before = settings_of_a_gpu()
+    first, second = gpu_settings(GPU, True), gpu_settings(GPU, False)
     first.__enter__()
     second.__enter__()
-    first.__exit__(None, None, None)
-    assert torch.get_float32_matmul_precision() == "high"
+    assert settings_of_a_gpu() == (*_settings._FLOAT32, True)
     second.__exit__(None, None, None)
-    assert torch.get_float32_matmul_precision() == before
+    assert settings_of_a_gpu() == (*_settings._TF32, True)
+    second = gpu_settings(GPU, False)
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert settings_of_a_gpu() == (*_settings._FLOAT32, True)
+    second.__exit__(None, None, None)
+    assert settings_of_a_gpu() == before
+
+
+def test_a_users_settings_of_a_gpu_come_back():
+    names = getattr(torch.backends.cuda.matmul, "fp32_precision", None)
+    if names is None:
+        pytest.skip("this torch has no such setting")
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    try:
+        with gpu_settings(GPU, False):
+            assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+        assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = names
 
 
 CPU = torch.device("cpu")

@@ -1,22 +1,24 @@
 """Denoising autoencoder whose code's whole range decodes to normal rows (OCGAN)."""
 
 from dataclasses import dataclass
-from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
 from sklearn.utils._param_validation import Interval
 
+from skdeepad._adversarial import (
+    VECTOR,
+    AdversarialMixin,
+    cross_entropy,
+    logits,
+    told_apart,
+)
 from skdeepad._deep import layer_sizes
 from skdeepad.detectors._autoencoder import AutoencoderDetector
 
-# Numbers of float32 in the widest vector register: a product with fewer columns rounds
-# in another way beside other networks. Of a critic's outputs the first is the logit.
-VECTOR = 16
-
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class OCGAN(AutoencoderDetector):
+class OCGAN(AdversarialMixin, AutoencoderDetector):
     """Denoising autoencoder, with critics that keep its codes to normal rows alone.
 
     An autoencoder may give anomalies back that it never saw. Here codes lie in (-1, 1),
@@ -58,7 +60,7 @@ default={latent_critic_layer_sizes}
     Notes
     -----
     ``early_stopping`` goes by the reconstruction error, as the authors do. ``dropout``
-    is refused: in a step rows and points pass through each layer several times.
+    and ``batch_norm`` are refused: rows and points pass through the same layers.
 
     References
     ----------
@@ -102,15 +104,6 @@ default={latent_critic_layer_sizes}
 
     _code_activation: ClassVar[str] = "tanh"
 
-    def _check_input(self, X, y):
-        super()._check_input(X, y)
-        if self.dropout:
-            raise ValueError(
-                "OCGAN takes no dropout: in a step rows and points pass through each "
-                "layer several times, which would be another network each time. Set "
-                "dropout=0.0."
-            )
-
     def _build_network(self, n_features, members):
         from torch import nn
 
@@ -152,32 +145,22 @@ default={latent_critic_layer_sizes}
         )
 
     def _phases(self, network):
-        from skdeepad._training import GradientPhase
-
         autoencoder = [*network.encoder.parameters(), *network.decoder.parameters()]
-        return [
-            GradientPhase(
-                partial(self._critics_loss, network),
-                network.critics.parameters(),
-                self._adam,
-                lowered="critics",
-            ),
-            GradientPhase(partial(self._loss, network), autoencoder, self._adam),
-        ]
+        return self._turns(network, network.critics.parameters(), autoencoder)
 
     def _critics_loss(self, network, x):
-        """Losses of the critics, for an autoencoder as it is."""
         import torch
 
+        critics = network.critics
         with torch.no_grad():
-            # The noise and points of this step, for the autoencoder's turn too.
-            network.drawn = self._noisy(network, x), self._points(network, x)
-            noisy, points = network.drawn
-            codes = network.encode(noisy)
+            points = self._draw(network, x)
+            # The noise of this step, for the autoencoder's turn too.
+            network.noisy = self._noisy(network, x)
+            codes = network.encode(network.noisy)
             given_back, decoded = network.decode(codes), network.decode(points)
-        latent = _told_apart(network, "latent", points, codes)
-        visual = _told_apart(network, "visual", x, decoded)
-        classifier = _told_apart(network, "classifier", given_back, decoded)
+        latent = told_apart(critics["latent"].encode, points, codes)
+        visual = told_apart(critics["visual"].encode, x, decoded)
+        classifier = told_apart(critics["classifier"].encode, given_back, decoded)
         return {
             "critics": latent + visual + classifier,
             "latent_critic": latent,
@@ -185,20 +168,16 @@ default={latent_critic_layer_sizes}
             "classifier": classifier,
         }
 
-    def _points(self, network, x):
-        like = x[:, :, :1].expand(-1, -1, self._latent_size())
-        return network.points.noise_like(like).expand(len(x), -1, -1)
-
     def _mined(self, network, points):
         """Points moved to where the classifier is surest of no normal row."""
         import torch
 
-        points = points.detach()
+        classifier, points = network.critics["classifier"].encode, points.detach()
         for _ in range(self.n_mining_steps):
             points.requires_grad_()
-            logits = _logits(network, "classifier", network.decode(points))
-            # Of each point's own loss, that of "no normal row".
-            (gradient,) = torch.autograd.grad(_as(logits, normal=False).sum(), points)
+            said = logits(classifier, network.decode(points))
+            loss = cross_entropy(said, normal=False).sum()  # each point's own
+            (gradient,) = torch.autograd.grad(loss, points)
             points = (points.detach() - self.mining_rate * gradient).clamp(-1.0, 1.0)
         return points
 
@@ -206,36 +185,14 @@ default={latent_critic_layer_sizes}
         if not network.training:
             error = (network.decode(network.encode(x)) - x).square().mean((1, 2))
             return {"loss": error}
-        noisy, points = network.drawn
-        codes = network.encode(noisy)
+        critics, codes = network.critics, network.encode(network.noisy)
         error = (network.decode(codes) - x).square().mean((1, 2))
-        decoded = network.decode(self._mined(network, points))
-        latent = _as(_logits(network, "latent", codes)).mean(1)
-        visual = _as(_logits(network, "visual", decoded)).mean(1)
+        decoded = network.decode(self._mined(network, network.drawn))
+        latent = cross_entropy(logits(critics["latent"].encode, codes)).mean(1)
+        visual = cross_entropy(logits(critics["visual"].encode, decoded)).mean(1)
         return {
             "loss": self.reconstruction_weight * error + latent + visual,
             "reconstruction": error,
             "latent": latent,
             "visual": visual,
         }
-
-
-def _logits(network, critic, rows):
-    """What a critic says of rows, ``(k, n)``: positive for what is normal."""
-    return network.critics[critic].encode(rows)[:, :, 0]
-
-
-def _as(logits, normal=True):
-    """Cross-entropy of logits with one and the same label."""
-    from skdeepad._nn import softplus
-
-    return softplus(-logits if normal else logits)
-
-
-def _told_apart(network, critic, normal, others):
-    """Mean cross-entropy ``(k,)`` of a critic that tells rows from others."""
-    losses = [
-        _as(_logits(network, critic, normal)),
-        _as(_logits(network, critic, others), normal=False),
-    ]
-    return 0.5 * sum(losses).mean(1)

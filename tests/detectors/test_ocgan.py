@@ -56,9 +56,10 @@ def test_losses_are_the_papers(problem, monkeypatch, n_mining_steps):
     points = np.random.default_rng(1).uniform(-1, 1, (len(X), 3)).round(3)
 
     def given(self, network, x):
-        return torch.tensor(points, dtype=torch.float32)[None]
+        network.drawn = torch.tensor(points, dtype=torch.float32)[None]
+        return network.drawn
 
-    monkeypatch.setattr(OCGAN, "_points", given)
+    monkeypatch.setattr(OCGAN, "_draw", given)
     detector = untrained(
         X,
         noise_std=0.0,
@@ -179,12 +180,13 @@ def test_early_stopping_goes_by_the_reconstruction_error(problem):
     assert held_out == pytest.approx(errors.mean(), rel=0.2)
 
 
-def test_dropout_is_refused(problem):
+@pytest.mark.parametrize("name, value", [("dropout", 0.1), ("batch_norm", True)])
+def test_what_would_be_another_network_each_time_is_refused(name, value, problem):
     X, _ = problem
     detector = make(OCGAN).fit(X)
     before = detector.score_samples(X)
-    with pytest.raises(ValueError, match=r"OCGAN takes no dropout.*dropout=0.0"):
-        detector.set_params(dropout=0.1).fit(X)
+    with pytest.raises(ValueError, match=f"OCGAN takes no {name}.*Set {name}="):
+        detector.set_params(**{name: value}).fit(X)
     np.testing.assert_array_equal(detector.score_samples(X), before)
 
 

@@ -112,6 +112,12 @@ GRIDS = {
         "dropout": [0.1, 0.4],
         "random_state": [0, 1],
     },
+    "AnoGAN": {
+        "feature_weight": [0.1, 0.9],
+        "mapping_rate": [0.01, 0.1],
+        "learning_rate": [1e-3, 0.01],
+        "random_state": [0, 1],
+    },
     "OCGAN": {
         "reconstruction_weight": [1.0, 30.0],
         "mining_rate": [0.1, 10.0],
@@ -335,7 +341,7 @@ def test_bad_parameters_are_grid_searchs_errors(problem):
 @pytest.mark.parametrize("n_jobs, members", [(1, [3] * 4), (2, [3] * 4), (3, [2] * 6)])
 def test_large_groups_are_divided_evenly(problem, loops, monkeypatch, n_jobs, members):
     X, y = problem
-    monkeypatch.setitem(skdeepad._together.MEMBERS_AT_ONCE, "cpu", 3)
+    monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_ONCE", 3)
     monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_LEAST", 1)
     grid = {"learning_rate": [1e-4, 1e-3, 1e-2, 2e-2]}
     search = BatchedGridSearchCV(
@@ -669,7 +675,7 @@ def test_what_was_fitted_before_is_scored_once(problem):
 @pytest.mark.parametrize("cls", [AutoencoderDetector, VAEDetector])
 def test_on_a_gpu(cls, problem, loops, monkeypatch):
     X, y = problem
-    monkeypatch.setitem(skdeepad._together.MEMBERS_AT_ONCE, "cpu", 3)
+    monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_ONCE", 3)
     detector, grid = make(cls, device="cuda"), GRIDS[cls.__name__]
     options = {"scoring": "roc_auc", "cv": CV, "refit": False}
     batched = BatchedGridSearchCV(detector, grid, n_jobs=2, **options).fit(X, y)

@@ -1,0 +1,205 @@
+"""Generative adversarial network and the row it comes nearest to (AnoGAN)."""
+
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import ClassVar
+
+from sklearn.utils._param_validation import Interval
+
+from skdeepad._adversarial import (
+    VECTOR,
+    AdversarialMixin,
+    cross_entropy,
+    logits,
+    told_apart,
+)
+from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
+
+# Rows that are mapped at once, always so many: a product of others rounds otherwise.
+MAPPED_ROWS = 256
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class AnoGAN(AdversarialMixin, ReconstructionMixin, BaseAutoencoderDetector):
+    """Generative adversarial network, scored by how near it comes to a row.
+
+    A generator learns to make rows from normally distributed points, and a
+    discriminator to tell them from the training rows ([1]_, eq. 1). For a row that is
+    scored, the point is sought whose generated row is most like it, by gradient
+    descent. What difference is left is the anomaly score: the sum of the features'
+    absolute differences, times ``1 - feature_weight``, plus that of the numbers in the
+    discriminator's last hidden layer, times ``feature_weight`` (eq. 2 to 6).
+
+    Parameters
+    ----------
+    feature_weight : float in [0, 1], default={feature_weight}
+        Weight of the discriminator's features in the search and in the score, lambda
+        in [1]_.
+    n_mapping_steps : int, default={n_mapping_steps}
+        Steps of the search, Gamma in [1]_, where it is 500. The time of scoring is
+        proportional to it.
+    mapping_rate : float, default={mapping_rate}
+        Step size of the search, which is Adam's.
+    {shared_parameters}
+    {decoder_parameters}
+
+    Attributes
+    ----------
+    {shared_attributes}
+
+    Notes
+    -----
+    ``hidden_layer_sizes`` are those of the discriminator. The generator, which mirrors
+    it, is the decoder of other detectors: ``transform`` gives the points that were
+    found, ``reconstruct`` the rows generated from them, and ``feature_errors`` the
+    features' parts of the score's first term.
+
+    The search begins at the origin, the likeliest point, so that a row has one score:
+    the authors begin at random. Training rows are searched for too, for the threshold.
+    ``dropout`` and ``batch_norm`` are refused: rows and generated ones pass through the
+    same layers.
+    ``early_stopping`` goes by how badly the discriminator can tell held-out rows from
+    generated ones.
+
+    References
+    ----------
+    .. [1] T. Schlegl et al., *Unsupervised Anomaly Detection with Generative
+       Adversarial Networks to Guide Marker Discovery*, IPMI 2017.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdeepad import AnoGAN
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> detector = AnoGAN(random_state=0).fit(X)
+    >>> detector.predict([[0, 0, 0], [9, -9, 9]])
+    array([ 1, -1])
+    """
+
+    max_epochs: int = 60
+    learning_rate: float = 1e-3
+    feature_weight: float = 0.1
+    n_mapping_steps: int = 100
+    mapping_rate: float = 0.05
+
+    _parameter_constraints: ClassVar[dict] = {
+        **BaseAutoencoderDetector._parameter_constraints,
+        "feature_weight": [Interval(Real, 0, 1, closed="both")],
+        "n_mapping_steps": [Interval(Integral, 1, None, closed="left")],
+        "mapping_rate": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    _used_after: ClassVar[frozenset] = BaseAutoencoderDetector._used_after | {
+        "feature_weight",
+        "n_mapping_steps",
+        "mapping_rate",
+    }
+
+    def _build_network(self, n_features, members):
+        from skdeepad._nn import Autoencoder, GaussianNoise
+
+        image_shape, hidden = self._image_shape(n_features), self._hidden_sizes()
+        network = Autoencoder(
+            members,
+            n_features,
+            hidden_layer_sizes=hidden,
+            decoder_layer_sizes=self._decoder_sizes(hidden, image_shape),
+            code_size=VECTOR,
+            latent_dim=self._latent_size(),
+            image_shape=image_shape,
+            activation=self.activation,
+            sigmoid_output=self.output_activation == "sigmoid",
+            dropout=0.0,
+        )
+        network.points = GaussianNoise()
+        return network
+
+    def _phases(self, network):
+        return self._turns(
+            network, network.encoder.parameters(), network.decoder.parameters()
+        )
+
+    def _critics_loss(self, network, x):
+        import torch
+
+        with torch.no_grad():
+            generated = network.decode(self._draw(network, x))
+        return {"critics": told_apart(network.encode, x, generated)}
+
+    def _loss(self, network, x):
+        if not network.training:
+            return {"loss": self._energy_distance(network, x)}
+        generated = network.decode(network.drawn)
+        return {"loss": cross_entropy(logits(network.encode, generated)).mean(1)}
+
+    def _energy_distance(self, network, x):
+        """Energy distance of rows from as many generated ones, of fixed points."""
+        import torch
+
+        generator = torch.Generator("cpu").manual_seed(0)
+        shape = x.shape[1], self._latent_size()
+        points = torch.empty(shape, dtype=x.dtype, device="cpu")
+        points = points.normal_(generator=generator).to(x.device)
+        generated = network.decode(points.expand(len(x), -1, -1))
+
+        def distance(a, b):
+            # Not by a product, which rounds by the number of networks.
+            mode = "donot_use_mm_for_euclid_dist"
+            return torch.cdist(a, b, compute_mode=mode).mean((1, 2))
+
+        among = distance(x, x) + distance(generated, generated)
+        return 2 * distance(x, generated) - among
+
+    # Scoring: with gradients, in blocks of rows whose results do not depend on others.
+
+    def _parts(self, network, x):
+        """A function of points: the score's parts, ``(k, n, ...)`` each."""
+
+        def of_critic(rows):
+            for layer in list(network.encoder)[:-1]:
+                rows = layer(rows)
+            return rows
+
+        features = of_critic(x)
+
+        def parts(points):
+            generated = network.decode(points)
+            difference = (x - generated).abs()
+            of_features = (features - of_critic(generated)).abs()
+            weight = self.feature_weight
+            return (1 - weight) * difference, weight * of_features
+
+        return parts
+
+    def _codes(self, network, x):
+        import torch
+
+        blocks = []
+        with torch.inference_mode(False), torch.enable_grad():
+            for block in x.split(MAPPED_ROWS, dim=1):
+                n_rows = block.shape[1]
+                padding = block[:, :1].expand(-1, MAPPED_ROWS - n_rows, -1)
+                points = self._mapped(network, torch.cat([block, padding], dim=1))
+                blocks.append(points[:, :n_rows])
+        return torch.cat(blocks, dim=1)
+
+    def _mapped(self, network, x):
+        """Points whose generated rows are most like a block of rows."""
+        import torch
+
+        parts = self._parts(network, x)
+        shape = *x.shape[:2], self._latent_size()
+        points = x.new_zeros(shape).requires_grad_()
+        optimizer = torch.optim.Adam([points], self.mapping_rate)
+        for _ in range(self.n_mapping_steps):
+            loss = sum(part.sum() for part in parts(points))  # each row's own
+            (points.grad,) = torch.autograd.grad(loss, points)
+            optimizer.step()
+        return points.detach()
+
+    def _feature_errors(self, network, x):
+        return self._parts(network, x)(self._codes(network, x))[0]
+
+    def _anomaly_scores(self, network, x, X):
+        parts = self._parts(network, x)(self._codes(network, x))
+        return sum(part.sum(2) for part in parts)
