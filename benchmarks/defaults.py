@@ -124,6 +124,12 @@ COURSES = {
         64 100 5e-4
         32 40 1e-3
     """,
+    "AnoGAN": """
+        64 30 1e-3
+        64 60 1e-3
+        64 100 1e-3
+        64 60 3e-4
+    """,
 }
 # Changes of the defaults, one at a time.
 CHANGES = {
@@ -232,6 +238,16 @@ CHANGES = {
         {"latent_dim": 32},
         {"activation": "leaky_relu"},
         {"hidden_layer_sizes": (64,)},
+    ],
+    "AnoGAN": [
+        {"n_mapping_steps": 30},
+        {"n_mapping_steps": 300},
+        {"mapping_rate": 0.02},
+        {"mapping_rate": 0.2},
+        {"feature_weight": 0.0},
+        {"feature_weight": 0.5},
+        {"latent_dim": 8},
+        {"activation": "leaky_relu"},
     ],
     "KernelPCADetector": [{"n_components": n} for n in (4, 16, 32, 64, 128, 256)],
 }

@@ -34,6 +34,7 @@ from skdeepad import (
     DASVDD,
     DSEBM,
     OCGAN,
+    AnoGAN,
     AutoencoderDetector,
     DeepSVDD,
     KDEDetector,
@@ -59,6 +60,7 @@ DEEP = (
     DAGMM,
     LatentAutoregressionDetector,
     OCGAN,
+    AnoGAN,
 )
 DEEP = {detector.__name__: detector for detector in DEEP}
 
