@@ -187,13 +187,16 @@ class AnoGAN(AdversarialMixin, ReconstructionMixin, BaseAutoencoderDetector):
         """Points whose generated rows are most like a block of rows."""
         import torch
 
+        # torch's own one would import its compiler first, which takes seconds.
+        from skdeepad._optimizers import Adam, FlatParameters
+
         parts = self._parts(network, x)
         shape = *x.shape[:2], self._latent_size()
-        points = x.new_zeros(shape).requires_grad_()
-        optimizer = torch.optim.Adam([points], self.mapping_rate)
+        points = torch.nn.Parameter(x.new_zeros(shape))
+        optimizer = Adam(FlatParameters([points]), self.mapping_rate, 0.0)
         for _ in range(self.n_mapping_steps):
             loss = sum(part.sum() for part in parts(points))  # each row's own
-            (points.grad,) = torch.autograd.grad(loss, points)
+            points.grad.copy_(*torch.autograd.grad(loss, points))
             optimizer.step()
         return points.detach()
 
