@@ -48,7 +48,8 @@ def make(cls, **params):
     names = cls().get_params()
     refused = REFUSED.get(cls.__name__, ())
     params = {name: value for name, value in params.items() if name not in refused}
-    quick = {"max_epochs": 5, "pretrain_epochs": 1, "random_state": 0}
+    quick = {"max_epochs": 5, "pretrain_epochs": 1, "n_mapping_steps": 10}
+    quick["random_state"] = 0
     quick = {name: value for name, value in quick.items() if name in names}
     return cls(**(quick | params))
 

@@ -558,7 +558,7 @@ EFFECTS = {
     "latent_critic_layer_sizes": ((5,), {}),
     "n_mining_steps": (3, {}),
     "feature_weight": (0.5, {}),
-    "n_mapping_steps": (9, {}),
+    "n_mapping_steps": (5, {}),
     "mapping_rate": (0.01, {}),
     "mining_rate": (30.0, {}),
     "surprisal_weight": (1.0, {}),

@@ -8,7 +8,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from skdeepad import DAGMM, DSEBM, AutoencoderDetector, VAEDetector
+from skdeepad import DAGMM, DSEBM, OCGAN, AnoGAN, AutoencoderDetector, VAEDetector
 from tests.conftest import DEEP, make
 
 SCRIPT = textwrap.dedent(
@@ -54,7 +54,8 @@ def test_two_processes_train_what_one_does(problem, tmp_path):
     X, y = problem
     X = X[y == 1][:161]
     shared = {"max_epochs": 8, "batch_size": 32, "learning_rate": 3e-3}
-    own = VAEDetector, DSEBM, DAGMM  # noise, or a mixture, of each process's share
+    # Noise, points or a mixture of each process's own share.
+    own = VAEDetector, DSEBM, DAGMM, OCGAN, AnoGAN
     without_noise = [cls for cls in DEEP if cls not in own]
     exact = [make(cls, **shared) for cls in without_noise]
     exact.append(
