@@ -148,7 +148,8 @@ class Group:
         courses = list(courses.values())  # those of one train as one
         n_members = sum(items[0][1].n_estimators for items in courses)
         n_parts = n_loops * -(-n_members // (n_loops * self._at_once))
-        n_parts = min(n_parts, len(courses), -(-n_members // MEMBERS_AT_LEAST))
+        at_least = min(MEMBERS_AT_LEAST, self._at_once)
+        n_parts = min(n_parts, len(courses), -(-n_members // at_least))
         ends = [i * len(courses) // n_parts for i in range(n_parts + 1)]
         return [list(chain(*courses[a:b])) for a, b in pairwise(ends)]
 

@@ -156,7 +156,6 @@ def test_a_group_is_one_loop_where_memory_allows(
 
     monkeypatch.setattr(skdeepad._training, "train", spy)
     monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_ONCE", 2)
-    monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_LEAST", 1)
     detector = make(AutoencoderDetector, max_epochs=1)
     grid = {"learning_rate": [1e-3, 1e-2, 2e-2, 3e-2]}
     search = BatchedGridSearchCV(
