@@ -57,14 +57,15 @@ class AnoGAN(AdversarialMixin, ReconstructionMixin, BaseAutoencoderDetector):
     The search begins at the origin, the likeliest point, so that a row has one score:
     the authors begin at random. Training rows are searched for too, for the threshold.
     ``dropout`` and ``batch_norm`` are refused: rows and generated ones pass through the
-    same layers.
-    ``early_stopping`` goes by how badly the discriminator can tell held-out rows from
-    generated ones.
+    same layers. ``early_stopping`` goes by the energy distance ([2]_) of held-out rows
+    from generated ones, since no loss says how alike they are.
 
     References
     ----------
     .. [1] T. Schlegl et al., *Unsupervised Anomaly Detection with Generative
        Adversarial Networks to Guide Marker Discovery*, IPMI 2017.
+    .. [2] G. J. Székely and M. L. Rizzo, *Energy Statistics: A Class of Statistics
+       Based on Distances*, Journal of Statistical Planning and Inference, 2013.
 
     Examples
     --------
