@@ -240,6 +240,7 @@ CHANGES = {
         {"hidden_layer_sizes": (64,)},
     ],
     "AnoGAN": [
+        {"learning_rate": 1e-12, "max_epochs": 1},
         {"n_mapping_steps": 30},
         {"n_mapping_steps": 300},
         {"mapping_rate": 0.02},

@@ -114,7 +114,11 @@ class FitTask:
 
     def set_threshold(self, detector):
         """Set the threshold of a detector that can score."""
-        set_threshold(detector, self.strategy, *self.scores(detector))
+        if getattr(self.strategy, "reads_scores", True):
+            scores = self.scores(detector)
+        else:
+            scores = np.empty(0), None
+        set_threshold(detector, self.strategy, *scores)
 
 
 def set_threshold(detector, strategy, scores, y):

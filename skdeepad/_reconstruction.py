@@ -9,6 +9,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdeepad._deep import BaseDeepDetector, layer_sizes
 
+# What a scaler of float32 may round beyond [0, 1].
+TOLERANCE = 1e-6
+
 
 class ReconstructionMixin:
     """What detectors that score by a decoder add: their network has ``decode``."""
@@ -176,10 +179,10 @@ class BaseAutoencoderDetector(BaseDeepDetector):
         where = True if y is None else (y == 1)[:, None]
         lowest = X.min(initial=0, where=where)
         largest = X.max(initial=1, where=where)
-        if lowest < 0 or largest > 1:
+        if lowest < -TOLERANCE or largest > 1 + TOLERANCE:
             raise ValueError(
-                f"{what} needs X in [0, 1], got values from {lowest:g} to "
-                f"{largest:g}. Scale X first, for example with "
+                f"{what} needs X in [0, 1], got values from {lowest:.7g} to "
+                f"{largest:.7g}. Scale X first, for example with "
                 "MinMaxScaler(clip=True)."
             )
 

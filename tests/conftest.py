@@ -38,7 +38,8 @@ STOP = {"early_stopping": True, "n_estimators": 2, "n_iter_no_change": 2}
 # What a detector refuses, with an error that its own tests look at.
 REFUSED = {
     "DSEBM": {"batch_norm"},
-    "AnoGAN": {"dropout", "batch_norm"},
+    "AnoGAN": {"dropout", "batch_norm", "early_stopping"}
+    | {"validation_fraction", "n_iter_no_change"},
     "OCGAN": {"dropout", "batch_norm"},
 }
 

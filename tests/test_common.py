@@ -85,6 +85,19 @@ def test_default_threshold_is_the_largest_training_error(cls, problem):
     assert (detector.predict(X) == -1).sum() == 1
 
 
+@every_deep
+def test_a_number_is_a_threshold_that_needs_no_scores(cls, problem, monkeypatch):
+    X, _ = problem
+
+    def score(self, X):
+        raise AssertionError
+
+    monkeypatch.setattr(cls, "_score_samples", score)
+    detector = make(cls, threshold=1.5).fit(X)
+    assert detector.offset_ == -1.5
+    assert detector.fit_threshold(X, threshold=2.5).offset_ == -2.5
+
+
 @every
 def test_contamination_flags_its_share(cls, problem):
     X, _ = problem

@@ -167,7 +167,7 @@ def test_warm_start_takes_a_new_number_for_gamma(problem):
     assert detector.set_params(gamma="auto").fit(X).gamma_ == 9.0
 
 
-@every_deep
+@every_lowering
 def test_early_stopping_stops_and_warns_where_it_does_not(cls, problem):
     X, _ = problem
     params = {"early_stopping": True, "n_iter_no_change": 3, "n_estimators": 2}

@@ -60,7 +60,12 @@ default={latent_critic_layer_sizes}
     Notes
     -----
     ``early_stopping`` goes by the reconstruction error, as the authors do. ``dropout``
-    and ``batch_norm`` are refused: rows and points pass through the same layers.
+    and ``batch_norm`` are refused: rows and points pass through the same layers. The
+    hyperbolic tangent ends the encoder with ``latent_dim=None`` too.
+
+    ``history_`` has the autoencoder's loss (``loss``), of which the parts are
+    ``reconstruction``, ``latent`` and ``visual``, and the critics' (``critics``), of
+    which they are ``latent_critic``, ``visual_critic`` and ``classifier``.
 
     References
     ----------

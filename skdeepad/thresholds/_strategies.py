@@ -23,6 +23,8 @@ class Strategy(BaseEstimator):
     ----------
     requires_labels : bool
         Whether ``find_offset`` can't do without ``y``.
+    reads_scores : bool
+        Whether there are scores to compute for it.
     calibration_size : None or float
         Where a number, the share of the normal rows that a fit holds out of
         training, to choose the offset from; ``random_state`` draws them (None: the
@@ -30,6 +32,7 @@ class Strategy(BaseEstimator):
     """
 
     requires_labels = False
+    reads_scores = True
     calibration_size = None
     random_state = None
     _parameter_constraints: ClassVar[dict] = {}
@@ -211,6 +214,8 @@ class Fixed(Strategy):
     _parameter_constraints: ClassVar[dict] = {
         "value": [Interval(Real, None, None, closed="neither")]
     }
+
+    reads_scores = False
 
     def __init__(self, value):
         self.value = value

@@ -126,31 +126,16 @@ def test_a_row_has_one_score_whatever_is_beside_it(problem):
     X, _ = problem
     X = np.tile(X, (3, 1)) + np.arange(600)[:, None] * 1e-3
     detector = make(AnoGAN, n_estimators=2).fit(X)
-    scores = detector.score_samples(X)  # three blocks, the last of 88 rows
+    scores = detector.score_samples(X)  # blocks of 128 rows, the last of 88
     order = np.random.default_rng(0).permutation(600)
     np.testing.assert_array_equal(detector.score_samples(X[order]), scores[order])
-    for i in (0, 255, 256, 599):
+    for i in (0, 127, 128, 599):
         np.testing.assert_array_equal(detector.score_samples(X[i : i + 1]), scores[i])
     assert detector.offset_ == np.nextafter(scores.min(), np.inf)
 
 
 def energy_distance(a, b):
     return 2 * cdist(a, b).mean() - cdist(a, a).mean() - cdist(b, b).mean()
-
-
-@pytest.mark.filterwarnings("ignore:.*still improved")
-def test_early_stopping_goes_by_the_energy_distance(problem):
-    X, _ = problem
-    detector = make(AnoGAN, **SMALL)
-    network = build(lambda k: detector._build_network(6, k), [0]).eval()
-    x = torch.tensor(X[None, :50], dtype=torch.float32)
-    with torch.no_grad():
-        found = detector._loss(network, x)["loss"]
-        points = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
-        generated = network.decode(points[None])[0].numpy()
-    assert found == pytest.approx(energy_distance(X[:50], generated), rel=1e-5)
-    detector.set_params(early_stopping=True).fit(X)
-    assert detector.history_["validation_loss"].shape == (detector.n_iter_,)
 
 
 def test_generated_rows_come_to_be_like_the_training_rows():
@@ -186,12 +171,14 @@ def test_each_turn_trains_its_own_network(problem):
     assert moved(generator) == {name for name in names if name.startswith("decoder")}
 
 
-@pytest.mark.parametrize("name, value", [("dropout", 0.1), ("batch_norm", True)])
+@pytest.mark.parametrize(
+    "name, value", [("dropout", 0.1), ("batch_norm", True), ("early_stopping", True)]
+)
 def test_what_would_be_another_network_each_time_is_refused(name, value, problem):
     X, _ = problem
     detector = make(AnoGAN).fit(X)
     before = detector.score_samples(X)
-    with pytest.raises(ValueError, match=f"AnoGAN takes no {name}.*Set {name}="):
+    with pytest.raises(ValueError, match=f"(?s)AnoGAN takes no {name}.*Set {name}="):
         detector.set_params(**{name: value}).fit(X)
     np.testing.assert_array_equal(detector.score_samples(X), before)
 
