@@ -225,8 +225,8 @@ CHANGES = {
     "OCGAN": [
         {"noise_std": 0.0},
         {"noise_std": 0.5},
+        {"reconstruction_weight": 0.1},
         {"reconstruction_weight": 1.0},
-        {"reconstruction_weight": 30.0},
         {"reconstruction_weight": 100.0},
         {"n_mining_steps": 0},
         {"n_mining_steps": 5},

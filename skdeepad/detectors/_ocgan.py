@@ -41,7 +41,8 @@ class OCGAN(AdversarialMixin, AutoencoderDetector):
         Standard deviation of normal noise added to the (scaled) rows in training,
         while the target stays clean.
     reconstruction_weight : float, default={reconstruction_weight}
-        Weight of the squared reconstruction error beside the two discriminators.
+        Weight of the squared reconstruction error, summed over the features, beside
+        the two discriminators.
     latent_critic_layer_sizes : int or tuple of int, \
 default={latent_critic_layer_sizes}
         Units of the latent discriminator's hidden layers. Those of the visual
@@ -188,10 +189,10 @@ default={latent_critic_layer_sizes}
 
     def _loss(self, network, x):
         if not network.training:
-            error = (network.decode(network.encode(x)) - x).square().mean((1, 2))
-            return {"loss": error}
+            back = network.decode(network.encode(x))
+            return {"loss": (back - x).square().sum(2).mean(1)}
         critics, codes = network.critics, network.encode(network.noisy)
-        error = (network.decode(codes) - x).square().mean((1, 2))
+        error = (network.decode(codes) - x).square().sum(2).mean(1)
         decoded = network.decode(self._mined(network, network.drawn))
         latent = cross_entropy(logits(critics["latent"].encode, codes)).mean(1)
         visual = cross_entropy(logits(critics["visual"].encode, decoded)).mean(1)
