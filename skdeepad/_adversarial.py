@@ -2,10 +2,6 @@
 
 from functools import partial
 
-# Numbers of float32 in the widest vector register: a product with fewer columns rounds
-# in another way beside other networks. Of a critic's outputs the first is the logit.
-VECTOR = 16
-
 
 class AdversarialMixin:
     """What they add: critics and generator take turns, for points drawn in each step.
@@ -50,7 +46,11 @@ class AdversarialMixin:
 
 
 def logits(critic, rows):
-    """What a critic says of rows, ``(k, n)``: positive for what is normal."""
+    """What a critic says of rows, ``(k, n)``: positive for what is normal.
+
+    That is the first of its outputs, which fill a vector register: a product with fewer
+    columns rounds in another way beside other networks.
+    """
     return critic(rows)[:, :, 0]
 
 

@@ -216,8 +216,7 @@ class BaseEstimationDetector(ReconstructionMixin, BaseAutoencoderDetector):
     def _build_network(self, n_features, members):
         network = super()._build_network(n_features, members)
         network.estimator = self._build_estimator(members)
-        network.width = max(network.width, network.estimator.width)
-        network.work += network.estimator.work
+        network.count(network.estimator)
         return network
 
     def _estimation_sizes(self):

@@ -72,18 +72,19 @@ class Requests:
 
     def groups(self):
         """What was asked for, in groups that may train together."""
-        groups, networks, sizes = {}, {}, {}
+        groups, networks = {}, {}
         for key, (detector, X) in self._wanted.items():
             # One that has no network or device raises its own error when it is fitted.
             with suppress(Exception):
                 candidate = key.course[0], X.shape[1]
                 if candidate not in networks:
                     network = detector._build_network(X.shape[1], 1)
-                    networks[candidate] = repr(network)
-                    sizes[candidate] = _n_numbers(network, int(detector.batch_size))
-                group = _group_key(detector, X, networks[candidate])
+                    n_numbers = _n_numbers(network, int(detector.batch_size))
+                    networks[candidate] = repr(network), n_numbers
+                description, n_numbers = networks[candidate]
+                group = _group_key(detector, X, description)
                 if group not in groups:
-                    groups[group] = Group(detector, sizes[candidate])
+                    groups[group] = Group(detector, n_numbers)
                 groups[group].items.append((key, detector, X))
         return list(groups.values())
 

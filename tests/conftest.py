@@ -1,5 +1,7 @@
 """Detectors and data that the tests share."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -38,19 +40,33 @@ STOP = {"early_stopping": True, "n_estimators": 2, "n_iter_no_change": 2}
 # What a detector refuses, with an error that its own tests look at.
 REFUSED = {
     "DSEBM": {"batch_norm"},
-    "AnoGAN": {"dropout", "batch_norm", "early_stopping"}
-    | {"validation_fraction", "n_iter_no_change"},
+    "AnoGAN": {
+        "dropout",
+        "batch_norm",
+        "early_stopping",
+        "validation_fraction",
+        "n_iter_no_change",
+    },
     "OCGAN": {"dropout", "batch_norm"},
 }
+
+
+def taken(cls, params):
+    """Parameters, or a grid of them, without those that a detector refuses."""
+    refused = REFUSED.get(cls.__name__, ())
+    return {name: value for name, value in params.items() if name not in refused}
 
 
 def make(cls, **params):
     """A detector that trains in a moment and repeats."""
     names = cls().get_params()
-    refused = REFUSED.get(cls.__name__, ())
-    params = {name: value for name, value in params.items() if name not in refused}
-    quick = {"max_epochs": 5, "pretrain_epochs": 1, "n_mapping_steps": 10}
-    quick["random_state"] = 0
+    params = taken(cls, params)
+    quick = {
+        "max_epochs": 5,
+        "pretrain_epochs": 1,
+        "n_mapping_steps": 10,
+        "random_state": 0,
+    }
     quick = {name: value for name, value in quick.items() if name in names}
     return cls(**(quick | params))
 
@@ -84,3 +100,16 @@ def epochs(monkeypatch):
     epochs = Epochs(skdeepad._training._run_epoch)
     monkeypatch.setattr(skdeepad._training, "_run_epoch", epochs)
     return epochs
+
+
+@pytest.fixture
+def loops(monkeypatch):
+    """The loops that ran: members, epochs and thread of each."""
+    ran, train = [], skdeepad._training.train
+
+    def spy(network, *args, **params):
+        ran.append((network.members, params["max_epochs"], threading.get_ident()))
+        return train(network, *args, **params)
+
+    monkeypatch.setattr(skdeepad._training, "train", spy)
+    return ran

@@ -13,7 +13,7 @@ import skdeepad._together
 import skdeepad._training
 from skdeepad import AutoencoderDetector
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
-from tests.conftest import CONV, HARD, REFUSED, STOP, every_deep, make
+from tests.conftest import CONV, HARD, STOP, every_deep, make, taken
 from tests.second_device import DEVICE, Event, second_device, setup
 
 pytestmark = [
@@ -129,7 +129,7 @@ def test_a_search(cls, problem):
     X, y = problem
     grid = {"learning_rate": [1e-3, 1e-2], "dropout": [0.1, 0.3], "max_epochs": [1, 2]}
     grid["early_stopping"] = [False, True]
-    grid = {k: v for k, v in grid.items() if k not in REFUSED.get(cls.__name__, ())}
+    grid = taken(cls, grid)
 
     def scores():
         search = BatchedGridSearchCV(
@@ -145,16 +145,9 @@ def test_a_search(cls, problem):
 
 @pytest.mark.parametrize("working_memory, n_loops", [(1024, 1), (8, 3)])
 def test_a_group_is_one_loop_where_memory_allows(
-    problem, monkeypatch, working_memory, n_loops
+    problem, loops, monkeypatch, working_memory, n_loops
 ):
     X, y = problem
-    members, train = [], skdeepad._training.train
-
-    def spy(network, *args, **params):
-        members.append(network.members)
-        return train(network, *args, **params)
-
-    monkeypatch.setattr(skdeepad._training, "train", spy)
     monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_ONCE", 2)
     detector = make(AutoencoderDetector, max_epochs=1)
     grid = {"learning_rate": [1e-3, 1e-2, 2e-2, 3e-2]}
@@ -163,5 +156,5 @@ def test_a_group_is_one_loop_where_memory_allows(
     )
     with second_device(), config_context(working_memory=working_memory):
         search.fit(X, y)
-    assert len(members) == n_loops
-    assert sum(members) == 12
+    assert len(loops) == n_loops
+    assert sum(members for members, _, _ in loops) == 12

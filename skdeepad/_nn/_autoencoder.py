@@ -100,6 +100,11 @@ class Autoencoder(nn.Module):
         self._recorded = recorded(self.encoder), recorded(self.decoder)
         self.has_modes = bool(batch_norm or dropout)
 
+    def count(self, part):
+        """Add the width and work of a network that rows pass through as well."""
+        self.width = max(self.width, part.width)
+        self.work += part.work
+
     def encode(self, x):
         """``(k, n, n_features)`` to codes ``(k, n, code_size)``."""
         return self.encoder(x).to(x.dtype)

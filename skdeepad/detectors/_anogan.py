@@ -7,7 +7,6 @@ from typing import ClassVar
 from sklearn.utils._param_validation import Interval
 
 from skdeepad._adversarial import (
-    VECTOR,
     AdversarialMixin,
     cross_entropy,
     logits,
@@ -109,6 +108,7 @@ class AnoGAN(AdversarialMixin, ReconstructionMixin, BaseAutoencoderDetector):
 
     def _build_network(self, n_features, members):
         from skdeepad._nn import Autoencoder, GaussianNoise
+        from skdeepad._optimizers import VECTOR
 
         image_shape, hidden = self._image_shape(n_features), self._hidden_sizes()
         network = Autoencoder(

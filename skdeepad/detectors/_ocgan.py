@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 from sklearn.utils._param_validation import Interval
 
 from skdeepad._adversarial import (
-    VECTOR,
     AdversarialMixin,
     cross_entropy,
     logits,
@@ -126,8 +125,7 @@ default={latent_critic_layer_sizes}
             }
         )
         for critic in network.critics.values():
-            network.width = max(network.width, critic.width)
-            network.work += critic.work
+            network.count(critic)
         return network
 
     def _visual_critic(self, n_features, members):
@@ -137,6 +135,7 @@ default={latent_critic_layer_sizes}
     def _critic(self, members, n_inputs, sizes, image_shape=None):
         """A network that gives a row's logit."""
         from skdeepad._nn import Autoencoder
+        from skdeepad._optimizers import VECTOR
 
         return Autoencoder(  # the half that encodes
             members,

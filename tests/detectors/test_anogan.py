@@ -172,18 +172,6 @@ def test_each_turn_trains_its_own_network(problem):
 
 
 @pytest.mark.parametrize(
-    "name, value", [("dropout", 0.1), ("batch_norm", True), ("early_stopping", True)]
-)
-def test_what_would_be_another_network_each_time_is_refused(name, value, problem):
-    X, _ = problem
-    detector = make(AnoGAN).fit(X)
-    before = detector.score_samples(X)
-    with pytest.raises(ValueError, match=f"(?s)AnoGAN takes no {name}.*Set {name}="):
-        detector.set_params(**{name: value}).fit(X)
-    np.testing.assert_array_equal(detector.score_samples(X), before)
-
-
-@pytest.mark.parametrize(
     "params, message",
     [
         ({"feature_weight": 1.1}, "feature_weight"),

@@ -1,7 +1,6 @@
 """BatchedGridSearchCV against scikit-learn's GridSearchCV: equal to the last bit."""
 
 import pickle
-import threading
 from functools import partial
 
 import joblib
@@ -34,24 +33,11 @@ from skdeepad.model_selection import (
 )
 from skdeepad.thresholds import Conformal
 from tests import conftest
-from tests.conftest import DEEP, REFUSED
+from tests.conftest import DEEP, taken
 
 CV = OneClassKFold(3, shuffle=True, random_state=0)
 # Where the last bits are the same, and large groups are divided.
 make = partial(conftest.make, device="cpu")
-
-
-@pytest.fixture
-def loops(monkeypatch):
-    """The loops that ran: members, epochs and thread of each."""
-    ran, train = [], skdeepad._training.train
-
-    def spy(network, *args, **params):
-        ran.append((network.members, params["max_epochs"], threading.get_ident()))
-        return train(network, *args, **params)
-
-    monkeypatch.setattr(skdeepad._training, "train", spy)
-    return ran
 
 
 def searches(estimator, grid, X, y, **options):
@@ -164,7 +150,7 @@ def test_early_stopping_batch_norm_and_architectures(cls, problem):
         "learning_rate": [1e-3, 0.05],
         "max_epochs": [4, 12],
     }
-    grid = {k: v for k, v in grid.items() if k not in REFUSED.get(cls.__name__, ())}
+    grid = taken(cls, grid)
     assert_same(*searches(base, grid, X, y))
 
 
