@@ -4,6 +4,8 @@ from itertools import groupby
 
 import torch
 
+_aten = torch.ops.aten
+
 # Numbers in the widest vector register: a kernel rounds those that fill none in
 # another way.
 VECTOR = 16
@@ -96,7 +98,7 @@ class Adam:
         self._n_steps += 1
         if self._on_cpu and self._n_steps % FLUSH_STEPS == 0:
             for moment in (self._mean, self._square):
-                moment.masked_fill_(moment.abs() < TINY, 0.0)
+                _aten.hardshrink.out(moment, TINY, out=moment)
         self._steps.add_(1)
         for lr, weight_decay, tensors in self._calls:
             torch._fused_adam_(
