@@ -4,6 +4,8 @@ from itertools import groupby
 
 import torch
 
+from skdeepad._nn import is_narrow
+
 _aten = torch.ops.aten
 
 # Numbers in the widest vector register: a kernel rounds those that fill none in
@@ -14,9 +16,10 @@ VECTOR = 16
 class FlatParameters:
     """Parameters of ``k`` members in one buffer, and their gradients in another.
 
-    The parameters become views of them. Each member's part of each parameter is
-    padded to whole vector registers, so that any run of members is updated as each
-    of them would be alone, to the last bit.
+    The parameters become views of them, narrow matrices of their transposes. Vectors
+    share a block, so that there are fewer tensors for an optimizer to go through. Each
+    member's part of a block is padded to whole vector registers, so that any run of
+    members is updated as each of them would be alone, to the last bit.
 
     Attributes
     ----------
@@ -26,18 +29,25 @@ class FlatParameters:
 
     def __init__(self, parameters):
         self.members = len(parameters[0])
-        self._sizes = [-(-p[0].numel() // VECTOR) * VECTOR for p in parameters]
+        vectors = [p for p in parameters if _is_vector(p)]
+        blocks = [[p] for p in parameters if not _is_vector(p)]
+        blocks += [vectors] if vectors else []
+        sizes = [sum(p[0].numel() for p in block) for block in blocks]
+        self._sizes = [-(-size // VECTOR) * VECTOR for size in sizes]
         n = self.members * sum(self._sizes)
         self.values, self.gradients = parameters[0].data.new_zeros(2, n)
         views = self._views(self.values), self._views(self.gradients)
-        for parameter, *pair in zip(parameters, *views, strict=True):
-            n = parameter[0].numel()
-            value, gradient = (view[:, :n].view(parameter.shape) for view in pair)
-            value.copy_(parameter.data)
-            parameter.data, parameter.grad = value, gradient
+        for block, *pair in zip(blocks, *views, strict=True):
+            start = 0
+            for parameter in block:
+                stop = start + parameter[0].numel()
+                value, gradient = (_like(parameter, v[:, start:stop]) for v in pair)
+                value.copy_(parameter.data)
+                parameter.data, parameter.grad = value, gradient
+                start = stop
 
     def _views(self, flat):
-        """Views ``(k, size)`` of a flat tensor, one a parameter."""
+        """Views ``(k, size)`` of a flat tensor, one a block."""
         views = flat.split([self.members * size for size in self._sizes])
         return [view.view(self.members, -1) for view in views]
 
@@ -52,6 +62,17 @@ class FlatParameters:
         values = torch.as_tensor(values, dtype=torch.float32, device=self.values.device)
         values = values.expand(self.members)
         return torch.cat([values.repeat_interleave(size) for size in self._sizes])
+
+
+def _is_vector(parameter):
+    return parameter[0].numel() == parameter.shape[-1]
+
+
+def _like(parameter, numbers):
+    """Numbers ``(k, n)`` in a parameter's shape, as its products take them."""
+    if parameter.dim() == 3 and is_narrow(parameter.shape[2]):
+        return numbers.view(parameter.mT.shape).mT
+    return numbers.view(parameter.shape)
 
 
 # Steps between which Adam's moments can't sink from TINY to a denormal number.

@@ -167,10 +167,9 @@ class Linear(Product):
         return torch.bmm(gradient, self._operand_t).to(like.dtype)
 
     def _set_weight_gradient(self, x, gradient, out):
-        # By oneDNN the transpose is no quicker, and would be copied.
-        if self._is_narrow and x.shape[1] not in self._onednn_rows:
-            out.copy_(torch.bmm(gradient.mT, x).mT)
-        elif out.is_contiguous():
+        if self._is_narrow:
+            x, gradient, out = gradient, x, out.mT
+        if out.is_contiguous():
             torch.bmm(x.mT, gradient, out=out)
         else:  # padded, for which bmm would take one member at a time
             out.copy_(torch.bmm(x.mT, gradient))
