@@ -91,7 +91,8 @@ class FitTask:
     @classmethod
     def keep_all(cls, X, y, strategy):
         """Train on all normal rows and score all rows."""
-        return cls(X, y, strategy, None if y is None else np.flatnonzero(y == 1))
+        no_anomalies = y is None or np.all(y == 1)
+        return cls(X, y, strategy, None if no_anomalies else np.flatnonzero(y == 1))
 
     def training_rows(self, streams=False):
         """Rows to train on; all are the array itself, and a large part no copy."""

@@ -46,7 +46,7 @@ class Requests:
     """Notes what fits are asked for, and refuses to carry them out."""
 
     def __init__(self):
-        self._wanted, self._rows, self._first = {}, {}, None
+        self._wanted, self._rows, self._digests, self._first = {}, {}, {}, None
 
     def note(self, task):
         """Call a task; the key of the first fit it asks for, or None."""
@@ -61,8 +61,9 @@ class Requests:
 
         # A task may go on after it was refused a fit: a search within it does.
         if self._first is None and fits_in_memory(X.shape, detector._torch_device()):
-            digest = _digest(X)
+            digest = self._digests.get(id(X)) or _digest(X)
             X = self._rows.setdefault(digest, X)
+            self._digests[id(X)] = digest  # of rows that are kept
             self._first = _key(detector, digest)
             self._wanted.setdefault(self._first, (copy.copy(detector), X))
         raise Deferred

@@ -4,6 +4,7 @@ import copy
 import warnings
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -11,7 +12,9 @@ from joblib import effective_n_jobs, parallel_config
 from joblib.parallel import ParallelBackendBase, SequentialBackend
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
+from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import _check_method_params
 
 from skdeepad._deep import BaseDeepDetector
 from skdeepad._together import Requests, Trained, serving
@@ -208,7 +211,8 @@ class _Together(ParallelBackendBase):
         requests = Requests()
         with parallel_config(backend="sequential"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is wrong comes up again below
-            wanted = [requests.note(task.call_quietly) for task in tasks]
+            splits = {}
+            wanted = [requests.note(partial(task.fit, splits)) for task in tasks]
             here = Parallel()
         groups = requests.groups()
         self.n_fits += len(requests)
@@ -246,21 +250,22 @@ class _Task:
     report: Any
     result: Any = None
 
-    def call_quietly(self):
-        """Call it on a clone, unless that has nothing to train with others.
+    def fit(self, splits):
+        """Fit a clone as the call will, unless that has nothing to train with others.
 
-        Without a word to the user or to the search's callbacks.
+        ``splits`` holds what was split before: rows by the indices' id.
         """
-        quiet = {"verbose": 0, "callback_ctx": None, "error_score": "raise"}
-        quiet["parameters"] = None  # set here
-        quiet["scorer"] = lambda *args, **kwargs: 0.0  # of what was fitted before
-        for function, (estimator, *args), params in self.function.items:
+        for _, (estimator, X, y), params in self.function.items:
             estimator = clone(estimator)
-            estimator.set_params(**clone(params.get("parameters") or {}, safe=False))
-            if _trains_with_others(estimator):
-                params = params | {k: quiet[k] for k in quiet if k in params}
-                # Not the wrapper, which would let warnings through again.
-                function.__wrapped__(estimator, *args, **params)
+            estimator.set_params(**clone(params["parameters"], safe=False))
+            if not _trains_with_others(estimator):
+                continue
+            train, fit_params = params["train"], params["fit_params"]
+            if id(train) not in splits or not isinstance(estimator, BaseDeepDetector):
+                # Anew for others, which may change the rows they are given.
+                splits[id(train)] = _safe_split(estimator, X, y, train)
+            fit_params = _check_method_params(X, fit_params, train)
+            estimator.fit(*splits[id(train)], **fit_params)
 
 
 def _trains_with_others(estimator):
