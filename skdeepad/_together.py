@@ -283,7 +283,10 @@ class _Course:
     """Networks on their way through the loop, and the detectors that want them."""
 
     def __init__(self, detector, X, section, scaled):
+        from skdeepad._training import take_apart
+
         self.run = detector._start(X, scaled=scaled)
+        self.part, self.run.network = take_apart(self.run.network), None
         self.detectors = [detector]
         self.section = section
 
@@ -361,7 +364,7 @@ def _join(courses):
         run.x = None  # joined above
     make_network = partial(courses[0].detectors[0]._build_network, x.shape[1])
     run = Run(
-        merge(make_network, [run.network for run in runs]),
+        merge(make_network, [course.part for course in courses]),
         x,
         joined(rows),
         held_out,

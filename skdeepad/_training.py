@@ -40,17 +40,24 @@ def initialize(network, generators):
             layer.initialize(generators)
 
 
-def merge(make_network, networks):
-    """Put the members of networks of one structure side by side, as they stand."""
-    network = make_network(sum(part.members for part in networks))
-    states = [part.state_dict() for part in networks]
+def take_apart(network):
+    """What :func:`merge` needs of a network, which holds hundreds of objects."""
+    settings = [layer.p for layer in network.modules() if hasattr(layer, "join")]
+    return network.members, network.state_dict(), settings
+
+
+def merge(make_network, parts):
+    """Put the members of networks of one structure side by side, as they stand.
+
+    ``parts`` are what :func:`take_apart` gives of each.
+    """
+    members, states, settings = zip(*parts, strict=True)
+    network = make_network(sum(members))
     joined = {name: torch.cat([s[name] for s in states]) for name in states[0]}
     network.load_state_dict(joined, assign=True)
-    for layer, *parts in zip(
-        network.modules(), *(part.modules() for part in networks), strict=True
-    ):
-        if hasattr(layer, "join"):
-            layer.join(parts)
+    layers = [layer for layer in network.modules() if hasattr(layer, "join")]
+    for layer, *own in zip(layers, *settings, strict=True):
+        layer.join(own)
     return network
 
 

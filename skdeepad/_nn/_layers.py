@@ -530,8 +530,8 @@ class Dropout(Stochastic):
         self._in_place = activation in BY_SIGN
 
     def join(self, parts):
-        """Take over the members of other layers."""
-        self.p = [p for part in parts for p in part.p]
+        """Take over the members of other layers, by their ``p``."""
+        self.p = [p for part in parts for p in part]
 
     def settings(self, members):
         """Each member's probability."""

@@ -231,7 +231,7 @@ class _Together(ParallelBackendBase):
         # A GPU is one, whatever the number of workers.
         for workers, jobs in ((self._workers, on_cpu), (here, on_gpu)):
             outcomes = workers(
-                delayed(_train_and_call)(parts, [task.function for task in own])
+                delayed(_train_and_call)(parts, [task.release() for task in own])
                 for parts, own in jobs
             )
             for (_, own), outcome in zip(jobs, outcomes, strict=True):
@@ -249,6 +249,11 @@ class _Task:
     function: Any
     report: Any
     result: Any = None
+
+    def release(self):
+        """The function, with all that it holds; the task keeps it no more."""
+        function, self.function = self.function, None
+        return function
 
     def fit(self, splits):
         """Fit a clone as the call will, unless that has nothing to train with others.
@@ -279,6 +284,8 @@ def _trains_with_others(estimator):
 def _train_and_call(parts, functions):
     """Train the networks of these parts of groups, and call functions that fit them.
 
+    The list of functions is emptied: what one has fitted is not kept for the others.
+
     Returns
     -------
     results : list
@@ -289,5 +296,9 @@ def _train_and_call(parts, functions):
     start = perf_counter()
     trained = Trained.of(*parts)
     seconds = perf_counter() - start
+    results = []
+    functions.reverse()
     with serving(trained):
-        return [function() for function in functions], seconds, trained.checkpoints
+        while functions:
+            results.append(functions.pop()())
+    return results, seconds, trained.checkpoints
