@@ -5,11 +5,12 @@ decay x dropout) by 5 folds of OneClassKFold, layers 64-32, batches of 32, 20 ep
 scored by ROC AUC, without a refit. BatchedGridSearchCV and GridSearchCV over the same
 estimator, and GridSearchCV over PyOD's AutoEncoder with the same layers, grid and
 epochs; all with n_jobs=2. Each searches a few rows before the clock runs, so that its
-worker processes have started and imports are done. The subjects take turns; nothing
-else may run.
+worker processes have started and imports are done, and what the one before left behind
+is collected first. The subjects take turns; nothing else may run.
 """
 
 import argparse
+import gc
 import time
 import warnings
 from importlib.metadata import version
@@ -135,6 +136,7 @@ def main(arguments=None):
         warm_up(args.n_jobs, dict.fromkeys(unit["subject"] for unit in todo))
     for unit in todo:
         X, y = load(unit["data"])
+        gc.collect()
         start = time.perf_counter()
         search = fitted(unit["subject"], X, y, args.n_jobs)
         seconds = time.perf_counter() - start

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 from numbers import Real
 from typing import Any, ClassVar
+from zlib import crc32
 
 import numpy as np
 from scipy.sparse import issparse
@@ -18,7 +19,6 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from skdeepad._docs import insert_shared_docs
-from skdeepad._random import row_keys
 from skdeepad.thresholds._conformal import benjamini_hochberg, conformal_p_values
 from skdeepad.thresholds._labels import (
     check_both_classes,
@@ -177,8 +177,11 @@ def _keys(X, indices):
         rows = rows if isinstance(rows, np.ndarray) else np.asarray(rows, np.float64)
     except (TypeError, ValueError):  # text
         return None
-    is_table = rows.ndim == 2 and rows.dtype.kind in "fiu"
-    return row_keys(rows, seed=0) if is_table else None
+    if rows.ndim != 2 or rows.dtype.kind not in "fiu":
+        return None
+    # Adding 0.0 turns -0.0 into 0.0: equal rows, equal bytes.
+    rows = np.ascontiguousarray(rows + 0.0, dtype=np.float64)
+    return np.fromiter(map(crc32, rows), dtype=np.uint32, count=len(rows))
 
 
 def _keys_of_some(X):

@@ -93,8 +93,10 @@ def test_adagrad_with_a_step_size_and_decay_for_each_member():
 
 
 def test_parameters_are_views_of_one_flat_buffer():
-    flat, parameters, alone = flat_and_references(3)
-    assert len(flat.values) == len(flat.gradients) == 3 * (16 + 32)  # padded
+    # The vectors share a block, which comes last.
+    flat, parameters, alone = flat_and_references(3, ((3,), (2, 9), (1, 4), (2, 30)))
+    sizes = 32, 64, 16
+    assert len(flat.values) == len(flat.gradients) == 3 * sum(sizes)  # padded
     for parameter, *own in zip(parameters, *alone, strict=True):
         assert torch.equal(parameter, torch.stack(own))
     flat.values.fill_(1.0)
@@ -103,10 +105,19 @@ def test_parameters_are_views_of_one_flat_buffer():
     parts = flat.part(flat.values, slice(1, 3))
     for part in parts:
         part.fill_(5.0)
-    assert [part.shape for part in parts] == [(2 * 16,), (2 * 32,)]
+    assert [part.shape for part in parts] == [(2 * size,) for size in sizes]
     assert all(p[0].eq(1).all() and p[1:].eq(5).all() for p in parameters)
     each = flat.spread(torch.tensor([2.0, 3.0, 4.0]))
-    assert each.tolist() == [2] * 16 + [3] * 16 + [4] * 16 + [2] * 32 + [3] * 32 + (
-        [4] * 32
-    )
-    assert flat.spread(4.0).tolist() == [4] * 144
+    assert each.tolist() == [
+        v for size in sizes for v in (2, 3, 4) for _ in range(size)
+    ]
+    assert flat.spread(4.0).tolist() == [4] * 3 * sum(sizes)
+
+
+def test_narrow_matrices_lie_transposed():
+    _, (narrow, wide), _ = flat_and_references(2, ((40, 8), (40, 64)))
+    for tensor in (narrow, narrow.grad):
+        assert tensor.mT.is_contiguous()
+        assert not tensor.is_contiguous()
+    assert wide.is_contiguous()
+    assert wide.grad.is_contiguous()

@@ -1,6 +1,7 @@
 """BatchedGridSearchCV against scikit-learn's GridSearchCV: equal to the last bit."""
 
 import pickle
+import weakref
 from functools import partial
 
 import joblib
@@ -24,6 +25,7 @@ from sklearn.svm import OneClassSVM
 import skdeepad._deep
 import skdeepad._together
 import skdeepad._training
+import skdeepad.model_selection._search
 from skdeepad import AutoencoderDetector, ThresholdedDetector, VAEDetector
 from skdeepad.model_selection import (
     BatchedGridSearchCV,
@@ -485,6 +487,56 @@ def test_equal_rows_are_kept_once(problem, monkeypatch):
     )
     search.set_params(scoring="roc_auc", refit=False).fit(X, y)
     assert [len(pointers) for pointers in kept] == [3]
+
+
+class Doubling(TransformerMixin, BaseEstimator):
+    """Doubles the training rows in place."""
+
+    def fit_transform(self, X, y=None):
+        X *= 2
+        return X
+
+    def transform(self, X):
+        return X * 2
+
+
+def test_steps_that_change_their_rows(problem):
+    X, y = problem
+    detector = make(AutoencoderDetector, standardize=False)
+    grid = {"autoencoderdetector__learning_rate": [1e-3, 1e-2]}
+    pipeline = make_pipeline(Doubling(), detector)
+    assert_same(*searches(pipeline, grid, X, y, refit=False))
+
+
+def test_what_a_fold_was_split_into_is_kept_for_detectors(problem, monkeypatch):
+    X, y = problem
+    split = skdeepad.model_selection._search._safe_split
+    calls = []
+
+    def spy(*args):
+        calls.append(args)
+        return split(*args)
+
+    monkeypatch.setattr(skdeepad.model_selection._search, "_safe_split", spy)
+    grid = {"learning_rate": [1e-4, 1e-3, 1e-2]}
+    options = {"cv": CV, "scoring": "roc_auc", "refit": False}
+    BatchedGridSearchCV(make(AutoencoderDetector), grid, **options).fit(X, y)
+    assert len(calls) == 3
+
+
+def test_what_was_fitted_is_let_go(problem):
+    X, y = problem
+    fitted, alive = [], []
+
+    def scoring(detector, X, y):
+        fitted.append(weakref.ref(detector))
+        alive.append(sum(reference() is not None for reference in fitted))
+        return detector.score_samples(X).mean()
+
+    grid = {"learning_rate": [1e-4, 1e-3, 1e-2]}
+    options = {"cv": CV, "scoring": scoring, "refit": False}
+    BatchedGridSearchCV(make(AutoencoderDetector), grid, **options).fit(X, y)
+    assert alive == [1] * 9
 
 
 def test_callbacks_see_the_search(problem):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from skdeepad._nn import _layers as layers
+from skdeepad._optimizers import FlatParameters
 from skdeepad._settings import ONEDNN_SIDES, _is_quicker, allow_onednn
 
 K, B = 3, 5
@@ -29,6 +30,19 @@ def test_linear_is_k_linear_layers():
         torch.testing.assert_close(
             y, nn.functional.linear(x[i], layer.weight[i].T, layer.bias[i, 0])
         )
+
+
+def test_many_rows_in_float64():
+    layer = layers.Linear(2, 40, 50)
+    layer.to(torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    for parameter in layer.parameters():
+        parameter.data.normal_(generator=generator)
+    x = torch.randn(2, 300, 40, generator=generator, dtype=torch.float64)
+    whole = layer(x)
+    assert not whole.is_contiguous()  # by its transpose
+    parts = torch.cat([layer(part) for part in x.split(30, dim=1)], dim=1)
+    torch.testing.assert_close(whole, parts)
 
 
 @pytest.mark.parametrize("size", [(7, 6), (1, 5)])
@@ -221,6 +235,7 @@ def test_products_by_onednn_are_the_same_to_the_last_bit(monkeypatch):
         layer = layers.Linear(7, n_in, n_out)
         for parameter in layer.parameters():
             parameter.data.normal_(generator=generator)
+        FlatParameters(list(layer.parameters()))  # where they lie in training
         x = torch.randn(7, n_rows, n_in, generator=generator)
         gradient = torch.randn(7, n_rows, n_out, generator=generator)
         results = []
