@@ -155,6 +155,24 @@ def refuse_huge(variances):
         )
 
 
+def warn_if_alike(rows, scaled):
+    """Warn where most rows that differ are the same once they are scaled."""
+    n_rows, n_scaled = (len(set(_checksums(part))) for part in (rows, scaled))
+    if n_scaled <= n_rows // 2:
+        warnings.warn(
+            f"Of {n_rows} different rows of X, {n_scaled} differ once they are scaled, "
+            "in float32: a few values are so far out that the others look alike beside "
+            "them, or all of them are tiny. Remove or clip rows that are far out, or "
+            "give X in another unit.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _checksums(rows):
+    return map(crc32, np.ascontiguousarray(rows))
+
+
 def round_scores(scores, out=None):
     """Scores to 24 significant bits, out of reach of float64 rounding noise.
 
@@ -180,14 +198,18 @@ def _keys(X, indices):
     if rows.ndim != 2 or rows.dtype.kind not in "fiu":
         return None
     # Adding 0.0 turns -0.0 into 0.0: equal rows, equal bytes.
-    rows = np.ascontiguousarray(rows + 0.0, dtype=np.float64)
-    return np.fromiter(map(crc32, rows), dtype=np.uint32, count=len(rows))
+    sums = _checksums(np.add(rows, 0.0, dtype=np.float64))
+    return np.fromiter(sums, dtype=np.uint32, count=len(rows))
 
 
 def _keys_of_some(X):
     """Hashes of up to a hundred rows, by which they are known again; or None."""
-    n_rows = _num_samples(X)
-    return _keys(X, np.linspace(0, n_rows - 1, min(100, n_rows)).astype(int))
+    return _keys(X, some_rows(_num_samples(X)))
+
+
+def some_rows(n_rows):
+    """Indices of up to a hundred rows."""
+    return np.linspace(0, n_rows - 1, min(100, n_rows)).astype(int)
 
 
 def _is_calibrated(detector):

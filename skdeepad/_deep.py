@@ -26,7 +26,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._base import FARTHEST, BaseDetector, _all_or_nothing, refuse_huge
+from skdeepad._base import (
+    FARTHEST,
+    BaseDetector,
+    _all_or_nothing,
+    refuse_huge,
+    some_rows,
+    warn_if_alike,
+)
 from skdeepad._callbacks import EpochReports
 from skdeepad._checkpoint import Checkpoint
 from skdeepad._random import member_seeds
@@ -331,6 +338,8 @@ class BaseDeepDetector(
                         self.scaler_.partial_fit(X[chunk])
                 if self.standardize:
                     refuse_huge(self.scaler_.var_)
+                rows = X[some_rows(len(X))]
+                warn_if_alike(rows, self._scale(rows).astype(np.float32))
             else:
                 self.scaler_, x = scaled
             network = build(partial(self._build_network, X.shape[1]), seeds)

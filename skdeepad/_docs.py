@@ -5,8 +5,9 @@ import inspect
 SHARED = {
     "shared_parameters": """\
 hidden_layer_sizes : int or tuple of int, default={hidden_layer_sizes}
-    Units of the encoder's hidden layers; with ``architecture="conv"`` the
-    channels of its convolutions, each of which halves height and width.
+    Units of the hidden layers from the row to the code; with
+    ``architecture="conv"`` the channels of convolutions, each of which halves
+    height and width.
 latent_dim : int or None, default={latent_dim}
     Width of the code, a linear layer after the hidden ones. With None the
     last hidden layer, with its activation, is the code; in convolutional
@@ -96,8 +97,8 @@ contamination : "auto" or float in (0, 0.5], default="auto"
     Share of the training rows to flag, as in scikit-learn's detectors.""",
     "decoder_parameters": """\
 decoder_layer_sizes : int or tuple of int, default=None
-    Units (or channels) of the decoder's hidden layers, in the order of
-    computation. None mirrors the encoder.
+    Units (or channels) of the hidden layers from the code to the row, in the
+    order of computation. None mirrors ``hidden_layer_sizes``.
 output_activation : {"identity", "sigmoid"}, default="{output_activation}"
     "sigmoid" bounds the reconstruction to (0, 1), for X in [0, 1] and
     ``standardize=False``.""",

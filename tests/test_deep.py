@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import warnings
 import weakref
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -293,6 +294,21 @@ def test_progress_bar(problem, capsys):
     X, _ = problem
     make(AutoencoderDetector).set_callbacks(ProgressBar()).fit(X)
     assert "AutoencoderDetector" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda X: X * 1e-170, lambda X: np.vstack([X, np.full_like(X[:1], 1e100)])],
+    ids=["tiny", "far row"],
+)
+def test_rows_that_look_alike_once_scaled(spoil, problem):
+    X, _ = problem
+    with pytest.warns(UserWarning, match="different rows of X"):
+        make(AutoencoderDetector, max_epochs=1).fit(spoil(X))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        make(AutoencoderDetector, max_epochs=1).fit(X * 1e-30)
+        make(AutoencoderDetector, max_epochs=1).fit(np.repeat(X[:1], 20, axis=0))
 
 
 @every_deep
