@@ -144,9 +144,9 @@ n_splits_, refit_time_, multimetric_
 class _Together(ParallelBackendBase):
     """A joblib backend that trains what its tasks ask for together.
 
-    A search's tasks are called twice. In this process each is called up to its first
-    fit, which is noted. Then they are divided among the workers by what trains
-    together; a worker trains the networks of its tasks, and calls them.
+    A search's tasks are taken twice. In this process the fit of each is called up to
+    the first one of a deep detector, which is noted. Then the tasks are divided among
+    the workers by what trains together; a worker trains their networks, and calls them.
 
     Parameters
     ----------
