@@ -31,8 +31,8 @@ def is_narrow(columns):
     return columns < 24 and columns != 16
 
 
-# Rows for each row or column of a weight from which float64 products on the CPU are
-# quicker as their transposes, by up to a half.
+# Rows for each row or column of a weight from which one thread is quicker to take
+# float64 products as their transposes, by up to a half.
 MANY_ROWS = 4
 
 
@@ -109,8 +109,11 @@ class Linear(Product):
 
     def forward(self, x):
         x, weight, bias = self.cast(x, self.weight, self.bias)
-        has_many_rows = x.shape[1] >= MANY_ROWS * max(weight.shape[1:])
-        transposed = self._is_narrow or (has_many_rows and x.dtype == torch.float64)
+        transposed = self._is_narrow or (
+            x.dtype == torch.float64
+            and x.shape[1] >= MANY_ROWS * max(weight.shape[1:])
+            and torch.get_num_threads() == 1
+        )
         return self._affine(x, weight, weight.mT, bias, transposed)
 
     def _affine(self, x, weight, weight_t, bias, transposed):
