@@ -30,6 +30,8 @@ from skdeepad.thresholds._make import make_threshold
 
 # Largest scaled value that is told from larger ones, whose squares may overflow.
 FARTHEST = 1e100
+# Standard deviations below which a difference is next to nothing in a loss.
+ALIKE = 1e-3
 
 
 def _all_or_nothing(fit):
@@ -155,22 +157,21 @@ def refuse_huge(variances):
         )
 
 
-def warn_if_alike(rows, scaled):
-    """Warn where most rows that differ are the same once they are scaled."""
-    n_rows, n_scaled = (len(set(_checksums(part))) for part in (rows, scaled))
-    if n_scaled <= n_rows // 2:
+def warn_if_alike(X, scaled):
+    """Warn where rows that differ do so by next to nothing in the networks' scale."""
+    n_differ = np.count_nonzero(np.median(X, axis=0) != X, axis=0)
+    distances = np.sort(np.abs(scaled - np.median(scaled, axis=0)), axis=0)
+    # What nine of ten values that differ from the median keep within, by column.
+    typical = distances[len(X) - 1 - n_differ // 10, np.arange(X.shape[1])]
+    if n_differ.any() and typical[n_differ > 0].max() < ALIKE:
         warnings.warn(
-            f"Of {n_rows} different rows of X, {n_scaled} differ once they are scaled, "
-            "in float32: a few values are so far out that the others look alike beside "
-            "them, or all of them are tiny. Remove or clip rows that are far out, or "
-            "give X in another unit.",
+            "Most rows look alike to the networks: in each column, nine of ten values "
+            f"are within {ALIKE} of the median, in the networks' scale. A few that are "
+            "far out may have set that scale: remove or clip them, or take logarithms. "
+            "With standardize=False, multiply X.",
             UserWarning,
             stacklevel=2,
         )
-
-
-def _checksums(rows):
-    return map(crc32, np.ascontiguousarray(rows))
 
 
 def round_scores(scores, out=None):
@@ -198,8 +199,8 @@ def _keys(X, indices):
     if rows.ndim != 2 or rows.dtype.kind not in "fiu":
         return None
     # Adding 0.0 turns -0.0 into 0.0: equal rows, equal bytes.
-    sums = _checksums(np.add(rows, 0.0, dtype=np.float64))
-    return np.fromiter(sums, dtype=np.uint32, count=len(rows))
+    rows = np.add(rows, 0.0, dtype=np.float64, order="C")
+    return np.fromiter(map(crc32, rows), dtype=np.uint32, count=len(rows))
 
 
 def _keys_of_some(X):

@@ -339,7 +339,7 @@ class BaseDeepDetector(
                 if self.standardize:
                     refuse_huge(self.scaler_.var_)
                 rows = X[some_rows(len(X))]
-                warn_if_alike(rows, self._scale(rows).astype(np.float32))
+                warn_if_alike(rows, self._scale(rows))
             else:
                 self.scaler_, x = scaled
             network = build(partial(self._build_network, X.shape[1]), seeds)

@@ -296,19 +296,44 @@ def test_progress_bar(problem, capsys):
     assert "AutoencoderDetector" in capsys.readouterr().out
 
 
+def far_cells(X):
+    return np.where(np.random.default_rng(0).random(X.shape) < 0.01, 1e6, X)
+
+
 @pytest.mark.parametrize(
-    "spoil",
-    [lambda X: X * 1e-170, lambda X: np.vstack([X, np.full_like(X[:1], 1e100)])],
-    ids=["tiny", "far row"],
+    ("spoil", "params"),
+    [
+        (lambda X: X * 1e-170, {}),
+        (lambda X: X * 1e-6, {"standardize": False}),
+        (lambda X: np.vstack([X, np.full_like(X[:1], 1e100)]), {}),
+        (far_cells, {}),
+    ],
+    ids=["tiny", "not scaled", "far row", "far cells"],
 )
-def test_rows_that_look_alike_once_scaled(spoil, problem):
-    X, _ = problem
-    with pytest.warns(UserWarning, match="different rows of X"):
-        make(AutoencoderDetector, max_epochs=1).fit(spoil(X))
+def test_rows_that_look_alike_to_the_networks(spoil, params):
+    X = np.random.default_rng(0).normal(size=(500, 3))
+    with pytest.warns(UserWarning, match="rows look alike"):
+        make(AutoencoderDetector, max_epochs=1, **params).fit(spoil(X))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda X: X * 1e-30,
+        lambda X: X * [1e12, 1.0, 1e-12],
+        lambda X: np.repeat(X[:1], 20, axis=0),
+        lambda X: np.where(np.abs(X) > 2, X, 0.0 * X),  # with zeros of both signs
+        lambda X: (X > 0) + 1e-16 * np.round(X),
+        lambda X: np.exp(3 * X),
+        lambda X: X[:2],
+    ],
+    ids=["small", "units", "equal", "sparse", "rounding", "heavy tail", "two rows"],
+)
+def test_rows_that_do_not(change):
+    X = np.random.default_rng(0).normal(size=(500, 3))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        make(AutoencoderDetector, max_epochs=1).fit(X * 1e-30)
-        make(AutoencoderDetector, max_epochs=1).fit(np.repeat(X[:1], 20, axis=0))
+        make(AutoencoderDetector, max_epochs=1).fit(change(X))
 
 
 @every_deep

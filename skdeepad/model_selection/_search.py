@@ -73,6 +73,9 @@ n_splits_, refit_time_, multimetric_
     a ThresholdedDetector) the first of each candidate and fold trains with others, and
     what is parallel within a candidate runs one by one, beside the networks.
 
+    With ``random_state=None`` in the detector each fit draws a seed of its own, in
+    another order than GridSearchCV's, whose scores are others then.
+
     Fits are scored group by group: a scorer that remembers earlier calls (one with a
     ``RandomState`` of its own) sees them in another order than GridSearchCV's.
 
