@@ -801,6 +801,17 @@ def test_verbose_prints_a_line_an_epoch(cls, problem, capsys):
 
 
 @every
+@pytest.mark.parametrize("labelled", [False, True])
+def test_rows_may_be_changed_after_the_fit(cls, labelled, problem):
+    X, _ = problem
+    rows = np.array(X)
+    detector = make(cls).fit(rows, np.ones(len(X)) if labelled else None)
+    expected = detector.score_samples(X)
+    rows[:] = 99.0
+    np.testing.assert_array_equal(detector.score_samples(X), expected)
+
+
+@every
 def test_values_too_large_for_a_variance_are_named(cls, problem):
     X, _ = problem
     X = X.copy()

@@ -67,6 +67,7 @@ class KDEDetector(BaseDetector):
     }
 
     def _fit(self, X, task):
+        X = np.array(X)  # the tree keeps its rows, and the caller may change them
         variances = finite_variances(X)
         if self.bandwidth == "cv" and len(X) > 1:
             widths = self.bandwidths

@@ -216,6 +216,7 @@ class _Together(ParallelBackendBase):
             warnings.simplefilter("ignore")  # what is wrong comes up again below
             splits = {}
             wanted = [requests.note(partial(task.fit, splits)) for task in tasks]
+            del splits
             here = Parallel()
         groups = requests.groups()
         self.n_fits += len(requests)
@@ -273,7 +274,11 @@ class _Task:
                 # Anew for others, which may change the rows they are given.
                 splits[id(train)] = _safe_split(estimator, X, y, train)
             fit_params = _check_method_params(X, fit_params, train)
-            estimator.fit(*splits[id(train)], **fit_params)
+            X_train, y_train = splits[id(train)]
+            if y_train is None:  # as scikit-learn does, for a fit that takes none
+                estimator.fit(X_train, **fit_params)
+            else:
+                estimator.fit(X_train, y_train, **fit_params)
 
 
 def _trains_with_others(estimator):

@@ -489,6 +489,33 @@ def test_equal_rows_are_kept_once(problem, monkeypatch):
     assert [len(pointers) for pointers in kept] == [3]
 
 
+class WithoutLabels(BaseEstimator):
+    """Fits a detector, and takes no y."""
+
+    def __init__(self, detector=None):
+        self.detector = detector
+
+    def fit(self, X):
+        self.detector_ = clone(self.detector).fit(X)
+        return self
+
+    def score_samples(self, X):
+        return self.detector_.score_samples(X)
+
+
+def test_a_fit_that_takes_no_labels(problem, loops):
+    X, _ = problem
+    grid = {"detector__learning_rate": [1e-3, 1e-2]}
+    options = {"cv": 3, "scoring": lambda e, X, y=None: e.score_samples(X).mean()}
+    estimator = WithoutLabels(make(AutoencoderDetector))
+    one = GridSearchCV(estimator, grid, **options, refit=False).fit(X)
+    loops.clear()
+    batched = BatchedGridSearchCV(estimator, grid, **options, refit=False).fit(X)
+    assert_same(one, batched)
+    assert sum(members for members, _, _ in loops) == 6
+    assert len(loops) < 6
+
+
 class Doubling(TransformerMixin, BaseEstimator):
     """Doubles the training rows in place."""
 
