@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from math import ceil
 from numbers import Real
 from typing import Any, ClassVar
-from zlib import crc32
 
 import numpy as np
 from scipy.sparse import issparse
@@ -19,6 +18,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from skdeepad._docs import insert_shared_docs
+from skdeepad._random import row_keys
 from skdeepad.thresholds._conformal import benjamini_hochberg, conformal_p_values
 from skdeepad.thresholds._labels import (
     check_both_classes,
@@ -196,11 +196,8 @@ def _keys(X, indices):
         rows = rows if isinstance(rows, np.ndarray) else np.asarray(rows, np.float64)
     except (TypeError, ValueError):  # text
         return None
-    if rows.ndim != 2 or rows.dtype.kind not in "fiu":
-        return None
-    # Adding 0.0 turns -0.0 into 0.0: equal rows, equal bytes.
-    rows = np.add(rows, 0.0, dtype=np.float64, order="C")
-    return np.fromiter(map(crc32, rows), dtype=np.uint32, count=len(rows))
+    is_table = rows.ndim == 2 and rows.dtype.kind in "fiu"
+    return row_keys(rows, seed=0) if is_table else None
 
 
 def _keys_of_some(X):

@@ -6,8 +6,6 @@ import torch
 
 from skdeepad._nn import is_narrow
 
-_aten = torch.ops.aten
-
 # Numbers in the widest vector register: a kernel rounds those that fill none in
 # another way.
 VECTOR = 16
@@ -119,7 +117,7 @@ class Adam:
         self._n_steps += 1
         if self._on_cpu and self._n_steps % FLUSH_STEPS == 0:
             for moment in (self._mean, self._square):
-                _aten.hardshrink.out(moment, TINY, out=moment)
+                torch.ops.aten.hardshrink.out(moment, TINY, out=moment)
         self._steps.add_(1)
         for lr, weight_decay, tensors in self._calls:
             torch._fused_adam_(

@@ -42,7 +42,7 @@ def initialize(network, generators):
 
 def take_apart(network):
     """What :func:`merge` needs of a network, which holds hundreds of objects."""
-    settings = [layer.p for layer in network.modules() if hasattr(layer, "join")]
+    settings = [layer.settings(network.members) for layer in _joinable(network)]
     return network.members, network.state_dict(), settings
 
 
@@ -55,10 +55,14 @@ def merge(make_network, parts):
     network = make_network(sum(members))
     joined = {name: torch.cat([s[name] for s in states]) for name in states[0]}
     network.load_state_dict(joined, assign=True)
-    layers = [layer for layer in network.modules() if hasattr(layer, "join")]
-    for layer, *own in zip(layers, *settings, strict=True):
+    for layer, *own in zip(_joinable(network), *settings, strict=True):
         layer.join(own)
     return network
+
+
+def _joinable(network):
+    """The layers with settings of each member's that are no tensors."""
+    return [layer for layer in network.modules() if hasattr(layer, "join")]
 
 
 class GradientPhase:

@@ -532,9 +532,9 @@ class Dropout(Stochastic):
         self.p = [p] * members
         self._in_place = activation in BY_SIGN
 
-    def join(self, parts):
-        """Take over the members of other layers, by their ``p``."""
-        self.p = [p for part in parts for p in part]
+    def join(self, settings):
+        """Take over the members of other layers, whose settings are given."""
+        self.p = [p for own in settings for p in own]
 
     def settings(self, members):
         """Each member's probability."""

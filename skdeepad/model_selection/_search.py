@@ -263,7 +263,8 @@ class _Task:
     def fit(self, splits):
         """Fit a clone as the call will, unless that has nothing to train with others.
 
-        ``splits`` holds what was split before: rows by the indices' id.
+        ``splits`` holds what was split before by the indices' id: rows, and labels if
+        there are any.
         """
         for _, (estimator, X, y), params in self.function.items:
             estimator = clone(estimator)
@@ -273,13 +274,10 @@ class _Task:
             train, fit_params = params["train"], params["fit_params"]
             if id(train) not in splits or not isinstance(estimator, BaseDeepDetector):
                 # Anew for others, which may change the rows they are given.
-                splits[id(train)] = _safe_split(estimator, X, y, train)
+                parts = _safe_split(estimator, X, y, train)
+                splits[id(train)] = [part for part in parts if part is not None]
             fit_params = _check_method_params(X, fit_params, train)
-            X_train, y_train = splits[id(train)]
-            if y_train is None:  # as scikit-learn does, for a fit that takes none
-                estimator.fit(X_train, **fit_params)
-            else:
-                estimator.fit(X_train, y_train, **fit_params)
+            estimator.fit(*splits[id(train)], **fit_params)
 
 
 def _trains_with_others(estimator):
@@ -306,8 +304,7 @@ def _train_and_call(parts, functions):
     trained = Trained.of(*parts)
     seconds = perf_counter() - start
     results = []
-    functions.reverse()
     with serving(trained):
         while functions:
-            results.append(functions.pop()())
+            results.append(functions.pop(0)())
     return results, seconds, trained.checkpoints
