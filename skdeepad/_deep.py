@@ -15,11 +15,7 @@ from weakref import finalize
 
 import joblib
 import numpy as np
-from sklearn.base import (
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    _fit_context,
-)
+from sklearn.base import _fit_context
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
@@ -72,12 +68,7 @@ def in_own_modes(function):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class BaseDeepDetector(
-    CallbackSupportMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    BaseDetector,
-):
+class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
     """Base class of the deep detectors.
 
     A detector is a dataclass that adds its own parameters as fields and states
@@ -97,8 +88,6 @@ class BaseDeepDetector(
     """
 
     hidden_layer_sizes: Any = (256,)
-    latent_dim: int | None = 16
-    architecture: str = "mlp"
     image_shape: tuple[int, int, int] | None = None
     activation: str = "relu"
     batch_norm: bool = False
@@ -127,8 +116,6 @@ class BaseDeepDetector(
             "array-like",
             Interval(Integral, 1, None, closed="left"),
         ],
-        "latent_dim": [Interval(Integral, 1, None, closed="left"), None],
-        "architecture": [StrOptions({"mlp", "conv"})],
         "image_shape": ["array-like", None],
         "activation": [
             StrOptions(
@@ -186,7 +173,7 @@ class BaseDeepDetector(
     _used_within: ClassVar[dict] = {"learning_rate": 1, "weight_decay": 1}
 
     # Parameters that say what the fitted weights mean, beside the networks' shape.
-    _fixed_by_first_fit: ClassVar[tuple] = "architecture", "image_shape", "activation"
+    _fixed_by_first_fit: ClassVar[tuple] = "image_shape", "activation"
 
     # What a detector states.
 
@@ -418,12 +405,14 @@ class BaseDeepDetector(
         """The type that products are taken in, or None for the weights' own."""
         import torch
 
+        from skdeepad._nn import has_convolutions
+
         if self.precision == "auto":
             device = run.x.device
             work = run.network.work // run.network.members * int(self.batch_size)
             low = work >= LARGE_WORK and _has_bf16(device)
             # A processor's convolutions gain nothing.
-            low &= self.architecture == "mlp" or device.type == "cuda"
+            low &= device.type == "cuda" or not has_convolutions(run.network)
         else:
             low = self.precision == "bf16"
         return torch.bfloat16 if low else None
@@ -486,13 +475,7 @@ class BaseDeepDetector(
 
         new = self._build_network(self.n_features_in_, self.n_estimators)
         shapes = {name: tuple(value.shape) for name, value in new.state_dict().items()}
-        changed = [
-            name
-            for name in self._fixed_by_first_fit
-            if not np.array_equal(getattr(self, name), self._fitted_params[name])
-        ]
-        if (self.latent_dim is None) != (self._fitted_params["latent_dim"] is None):
-            changed.append("latent_dim")
+        changed = self._changed_since_fit()
         if shapes != {name: value.shape for name, value in self._state.items()}:
             changed.append("the networks' layers or their shapes")
         if changed:
@@ -502,6 +485,14 @@ class BaseDeepDetector(
                 "from the start: fit with warm_start=False."
             )
         return self._load_state(new, torch.float32, device)
+
+    def _changed_since_fit(self):
+        """Names of parameters with which the fitted weights have another meaning."""
+        return [
+            name
+            for name in self._fixed_by_first_fit
+            if not np.array_equal(getattr(self, name), self._fitted_params[name])
+        ]
 
     def _adam(self, flat):
         from skdeepad._optimizers import Adam
@@ -547,7 +538,6 @@ class BaseDeepDetector(
         for name in only_later.split():
             del params[name]
         self._fitted_params = copy.deepcopy(params)
-        self._n_features_out = self.n_estimators * self._latent_size()
 
     def _adopt(self, fitted):
         """Become as another detector, which was trained on the same rows."""
@@ -668,59 +658,18 @@ class BaseDeepDetector(
 
         return self._map_rows(X, score)
 
-    def transform(self, X):
-        """Latent codes.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        codes : ndarray of shape (n_samples, n_estimators * latent_dim), float64
-            The members' codes side by side.
-        """
-
-        def codes(fitted, network, x, X):
-            return fitted._codes(network, x).transpose(0, 1).flatten(1)
-
-        return self._map_rows(self._validate(X), codes)
-
-    def _codes(self, network, x):
-        """Latent codes ``(members, n, latent_dim)``."""
-        return network.encode(x)
-
     # Architecture.
 
     def _hidden_sizes(self):
         """``hidden_layer_sizes`` as a tuple."""
         return layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes)
 
-    def _latent_size(self):
-        """Width of the code."""
-        if self.latent_dim is not None:
-            return int(self.latent_dim)
-        sizes = self._hidden_sizes()
-        if not sizes:
-            raise ValueError(
-                "hidden_layer_sizes is empty and latent_dim is None: there is no "
-                "layer to hold the code. Set latent_dim."
-            )
-        return sizes[-1]
-
     def _image_shape(self, n_features):
-        """``image_shape`` checked against the data, or None for an MLP."""
-        if self.architecture == "mlp":
-            if self.image_shape is not None:
-                raise ValueError(
-                    "image_shape is given but architecture='mlp' does not use it. "
-                    "Set architecture='conv', or image_shape=None."
-                )
-            return None
+        """``image_shape`` checked against the data."""
         if self.image_shape is None or len(self.image_shape) != 3:
             raise ValueError(
-                "architecture='conv' needs image_shape=(channels, height, width), "
-                f"got {self.image_shape!r}."
+                "Rows can't be read as images: image_shape must be (channels, height, "
+                f"width), got {self.image_shape!r}."
             )
         if not all(isinstance(size, Integral) for size in self.image_shape):
             raise ValueError(

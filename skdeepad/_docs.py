@@ -16,6 +16,8 @@ architecture : {"mlp", "conv"}, default="mlp"
     Fully connected or convolutional networks. X stays two-dimensional.
 image_shape : tuple (channels, height, width), default=None
     How ``architecture="conv"`` reads a row.
+{training_parameters}""",
+    "training_parameters": """\
 activation : {activations}, default="{activation}"
     Activation after each hidden layer.
 batch_norm : bool, default={batch_norm}

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._deep import BaseDeepDetector, layer_sizes
+from skdeepad._deep import layer_sizes
+from skdeepad._encoder import BaseEncoderDetector
 
 # What a scaler of float32 may round beyond [0, 1].
 TOLERANCE = 1e-6
@@ -64,7 +65,7 @@ class ReconstructionMixin:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class BaseAutoencoderDetector(BaseDeepDetector):
+class BaseAutoencoderDetector(BaseEncoderDetector):
     """Base class of the detectors built on an encoder and a mirrored decoder.
 
     Beside ``_loss`` a detector may have ``_set_gradients(network, x)``, which gives the
@@ -75,7 +76,7 @@ class BaseAutoencoderDetector(BaseDeepDetector):
     output_activation: str = "identity"
 
     _parameter_constraints: ClassVar[dict] = {
-        **BaseDeepDetector._parameter_constraints,
+        **BaseEncoderDetector._parameter_constraints,
         "decoder_layer_sizes": [
             "array-like",
             Interval(Integral, 1, None, closed="left"),
@@ -161,7 +162,7 @@ class BaseAutoencoderDetector(BaseDeepDetector):
                 return False
 
     _fixed_by_first_fit: ClassVar[tuple] = (
-        *BaseDeepDetector._fixed_by_first_fit,
+        *BaseEncoderDetector._fixed_by_first_fit,
         "output_activation",
     )
 

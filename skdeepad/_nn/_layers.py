@@ -267,6 +267,11 @@ class ConvTranspose2d(Product):
         return from_channels(y, members)
 
 
+def has_convolutions(network):
+    """Whether there are convolutions among its layers."""
+    return any(isinstance(m, Conv2d | ConvTranspose2d) for m in network.modules())
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation of each feature (or channel) of each member.
 

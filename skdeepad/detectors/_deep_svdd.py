@@ -9,7 +9,8 @@ from typing import ClassVar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skdeepad._deep import BaseDeepDetector, Run, in_own_modes
+from skdeepad._deep import Run, in_own_modes
+from skdeepad._encoder import BaseEncoderDetector
 from skdeepad._random import member_seeds
 from skdeepad._reconstruction import BaseAutoencoderDetector
 
@@ -92,7 +93,7 @@ class DeepSVDD(BaseAutoencoderDetector):
     }
 
     # The decoder ends with the pretraining.
-    _fixed_by_first_fit: ClassVar[tuple] = BaseDeepDetector._fixed_by_first_fit
+    _fixed_by_first_fit: ClassVar[tuple] = BaseEncoderDetector._fixed_by_first_fit
 
     @property
     def center_(self):

@@ -6,13 +6,13 @@ from typing import ClassVar
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._deep import BaseDeepDetector
+from skdeepad._encoder import BaseEncoderDetector
 from skdeepad._random import row_keys, row_normals
 from skdeepad._reconstruction import ReconstructionMixin
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class DSEBM(ReconstructionMixin, BaseDeepDetector):
+class DSEBM(ReconstructionMixin, BaseEncoderDetector):
     """Network whose outputs make an energy, low where normal rows are.
 
     The energy of a row is ``E(x) = |x - b|^2 / 2 - sum_j h_j(x)``, of the outputs
@@ -65,14 +65,14 @@ class DSEBM(ReconstructionMixin, BaseDeepDetector):
     noise_std: float = 0.2
 
     _parameter_constraints: ClassVar[dict] = {
-        **BaseDeepDetector._parameter_constraints,
+        **BaseEncoderDetector._parameter_constraints,
         "criterion": [StrOptions({"energy", "reconstruction"})],
         # Without noise any constant energy would do.
         "noise_std": [Interval(Real, 0, None, closed="neither")],
     }
 
-    _used_after: ClassVar[frozenset] = BaseDeepDetector._used_after | {"criterion"}
-    _used_within: ClassVar[dict] = {**BaseDeepDetector._used_within, "noise_std": 3}
+    _used_after: ClassVar[frozenset] = BaseEncoderDetector._used_after | {"criterion"}
+    _used_within: ClassVar[dict] = {**BaseEncoderDetector._used_within, "noise_std": 3}
 
     def _check_input(self, X, y):
         if self.batch_norm:
