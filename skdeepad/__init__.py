@@ -11,6 +11,7 @@
   what it decodes.
 - ``LatentAutoregressionDetector``: autoencoder with a density of its codes, number by
   number.
+- ``PixelCNNDetector``: density of images, pixel by pixel.
 - ``KDEDetector``, ``PCADetector``, ``KernelPCADetector``: kernel density and principal
   components.
 - ``ThresholdedDetector``: thresholds, p-values and probabilities for any detector.
@@ -35,6 +36,7 @@ _PUBLIC = {
     "AnoGAN": "skdeepad.detectors._anogan",
     "OCGAN": "skdeepad.detectors._ocgan",
     "LatentAutoregressionDetector": "skdeepad.detectors._latent_autoregression",
+    "PixelCNNDetector": "skdeepad.detectors._pixelcnn",
     "KDEDetector": "skdeepad.baselines._kde",
     "KernelPCADetector": "skdeepad.baselines._kernel_pca",
     "PCADetector": "skdeepad.baselines._pca",

@@ -14,7 +14,35 @@ from skdeepad._encoder import BaseEncoderDetector
 TOLERANCE = 1e-6
 
 
-class ReconstructionMixin:
+class FeatureErrorsMixin:
+    """What detectors add whose anomaly score is a sum over the features."""
+
+    def feature_errors(self, X):
+        """What each feature adds to the anomaly score.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        errors : ndarray of shape (n_samples, n_features), float64
+            Their sum over the features is the anomaly score, or the part of it
+            that the reconstruction makes (see the class's notes); the members'
+            mean.
+        """
+
+        def errors(fitted, network, x, X):
+            return fitted._feature_errors(network, x).mean(0)
+
+        return self._map_rows(self._validate(X), errors)
+
+    def _feature_errors(self, network, x):
+        """Parts of the anomaly score ``(members, n, n_features)``."""
+        raise NotImplementedError
+
+
+class ReconstructionMixin(FeatureErrorsMixin):
     """What detectors that score by a decoder add: their network has ``decode``."""
 
     def reconstruct(self, X):
@@ -35,33 +63,9 @@ class ReconstructionMixin:
 
         return self._unscale(self._map_rows(self._validate(X), reconstruction))
 
-    def feature_errors(self, X):
-        """What each feature adds to the anomaly score.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        errors : ndarray of shape (n_samples, n_features), float64
-            Their sum over the features is the part of the anomaly score that
-            the reconstruction makes, where it has one (see the class's notes);
-            the members' mean.
-        """
-
-        def errors(fitted, network, x, X):
-            return fitted._feature_errors(network, x).mean(0)
-
-        return self._map_rows(self._validate(X), errors)
-
     def _reconstruction(self, network, x):
         """Reconstructions ``(members, n, n_features)``."""
         return network.decode(self._codes(network, x))
-
-    def _feature_errors(self, network, x):
-        """Parts of the anomaly score ``(members, n, n_features)``."""
-        raise NotImplementedError
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

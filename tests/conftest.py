@@ -9,6 +9,7 @@ import skdeepad
 import skdeepad._training
 from skdeepad._base import BaseDetector
 from skdeepad._deep import BaseDeepDetector
+from skdeepad._encoder import BaseEncoderDetector
 from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
 from tests.faults import Epochs
 
@@ -20,6 +21,9 @@ ALL = [
 ]
 DEEP = [cls for cls in ALL if issubclass(cls, BaseDeepDetector)]
 every_deep = pytest.mark.parametrize("cls", DEEP)
+every_encoder = pytest.mark.parametrize(
+    "cls", [cls for cls in DEEP if issubclass(cls, BaseEncoderDetector)]
+)
 # Of the others no loss falls: their two networks train against each other.
 LOWERING = [cls for cls in DEEP if cls is not skdeepad.AnoGAN]
 every_lowering = pytest.mark.parametrize("cls", LOWERING)
@@ -48,6 +52,8 @@ REFUSED = {
         "n_iter_no_change",
     },
     "OCGAN": {"dropout", "batch_norm"},
+    # It has none of these.
+    "PixelCNNDetector": {"latent_dim", "architecture"},
 }
 
 

@@ -29,8 +29,10 @@ from tests.conftest import (
     REFUSED,
     every_decoder,
     every_deep,
+    every_encoder,
     every_reconstructing,
     make,
+    taken,
 )
 
 every = pytest.mark.parametrize("cls", ALL)
@@ -567,6 +569,8 @@ EFFECTS = {
     "covariance_penalty": (1.0, {}),
     "reg_covar": (0.1, {}),
     "n_bins": (7, {}),
+    "kernel_size": (3, {}),
+    "n_levels": (9, {}),
     "reconstruction_weight": (1.0, {}),
     "latent_critic_layer_sizes": ((5,), {}),
     "n_mining_steps": (3, {}),
@@ -621,10 +625,12 @@ def test_set_params_counts_from_the_next_fit(cls, problem):
     X, _ = problem
     detector = make(cls).fit(X)
     scores = detector.score_samples(X)
-    detector.set_params(hidden_layer_sizes=(7,), latent_dim=3, n_estimators=2)
+    changed = taken(cls, {"hidden_layer_sizes": (7,), "latent_dim": 3})
+    detector.set_params(n_estimators=2, **changed)
     np.testing.assert_array_equal(detector.score_samples(X), scores)
     detector.fit(X)
-    assert detector.transform(X).shape == (len(X), 6)
+    expected = make(cls, n_estimators=2, **changed).fit(X)
+    np.testing.assert_array_equal(detector.score_samples(X), expected.score_samples(X))
 
 
 @every_reconstructing
@@ -756,7 +762,7 @@ def test_members_whose_products_onednn_takes_train_as_if_alone(
         np.testing.assert_array_equal(among._state[name][:1], value, err_msg=name)
 
 
-@every_deep
+@every_encoder
 def test_convolutional_members_train_as_if_alone(cls):
     X = np.random.default_rng(0).random((40, 35))
     conv = {"architecture": "conv", "hidden_layer_sizes": (4, 6), "latent_dim": 3}

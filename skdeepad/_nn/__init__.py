@@ -19,6 +19,7 @@ from skdeepad._nn._layers import (
     squared_error,
     sum_of_squares,
 )
+from skdeepad._nn._pixelcnn import PixelCNN
 
 __all__ = [
     "Activation",
@@ -28,6 +29,7 @@ __all__ = [
     "GaussianNoise",
     "Linear",
     "Origin",
+    "PixelCNN",
     "UniformNoise",
     "empty",
     "has_convolutions",

@@ -112,6 +112,12 @@ GRIDS = {
         "learning_rate": [1e-3, 0.01],
         "random_state": [0, 1],
     },
+    "PixelCNNDetector": {
+        "dropout": [0.1, 0.4],
+        "learning_rate": [1e-3, 0.03],
+        "weight_decay": [0.0, 1e-3],
+        "random_state": [0, 1],
+    },
     "DSEBM": {
         "noise_std": [0.3, 1.0],
         "criterion": ["energy", "reconstruction"],

@@ -1,0 +1,233 @@
+"""PixelCNNDetector against its formula, written out, and what a density is."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax
+from sklearn.metrics import roc_auc_score
+
+from skdeepad import PixelCNNDetector
+from tests.conftest import make, weights_of
+
+IMAGE = {"image_shape": (2, 3, 4), "kernel_size": 5, "hidden_layer_sizes": (4, 5, 5)}
+
+
+def stripes(n, rng, shape=(6, 6)):
+    """Images of stripes, each of its own two shades and phase."""
+    phase = rng.integers(2, size=(n, 1, 1))
+    is_dark = (np.arange(shape[1]) + phase) % 2
+    shades = rng.random((n, 2, 1, 1))
+    images = np.where(is_dark, 0.3 * shades[:, 0], 1 - 0.3 * shades[:, 1])
+    return np.broadcast_to(images, (n, *shape)).reshape(n, -1)
+
+
+def masked_convolution(h, weight, bias, size, channels, strict):
+    """Of ``(height, width, units)``, one output, pixel and tap at a time."""
+    height, width, n_in = h.shape
+    n_out, half = weight.shape[1], size // 2
+    y = np.tile(bias[0], (height, width, 1))
+    above, aside = min(half, height - 1), min(half, width - 1)
+    taps = [(-i, j) for i in range(above, 0, -1) for j in range(-aside, aside + 1)]
+    taps += [(0, j) for j in range(-aside, 1)]
+    if channels == 1 and strict:
+        taps = taps[:-1]
+    weight = weight.reshape(len(taps), n_in, n_out)
+    for row, column, (t, (i, j)) in product(
+        range(height), range(width), enumerate(taps)
+    ):
+        if not (0 <= row + i and 0 <= column + j < width):
+            continue
+        for a, b in product(range(n_in), range(n_out)):
+            own, other = a * channels // n_in, b * channels // n_out
+            if (i, j) != (0, 0) or own < other or (own == other and not strict):
+                y[row, column, b] += h[row + i, column + j, a] * weight[t, a, b]
+    return y
+
+
+def written_out(detector, X):
+    """Surprisals of each feature."""
+    w = weights_of(detector)
+    channels, height, width = detector.image_shape
+    n_levels = detector.n_levels
+    Z = detector.scaler_.transform(X)
+    levels = np.rint((Z - w["lowest"][0, 0]) / w["step"][0, 0])
+    levels = np.clip(levels, -1, n_levels).astype(int)
+    surprisals = []
+    for row in levels:
+        image = np.moveaxis(row.reshape(channels, height, width), 0, 2)
+        h = -1 + 2 * image / (n_levels - 1)
+        n_layers = len(detector.hidden_layer_sizes) + 1
+        for i in range(n_layers):
+            is_first, is_last = i == 0, i == n_layers - 1
+            size = detector.kernel_size if is_first else 1 if is_last else 3
+            parts = (w[f"layers.{i}.0.{name}"] for name in ("weight", "bias"))
+            y = masked_convolution(h, *parts, size, channels, strict=is_first)
+            if not is_last:
+                y = np.maximum(y, 0)
+                if not is_first and y.shape == h.shape:
+                    y = y + h
+            h = y
+        log_p = log_softmax(h.reshape(height, width, channels, n_levels + 2), axis=3)
+        own = np.take_along_axis(log_p, image[..., None] + 1, 3)[..., 0]
+        surprisals.append(-np.moveaxis(own, 2, 0).ravel())
+    return np.array(surprisals)
+
+
+@pytest.mark.parametrize("image_shape", [(2, 3, 4), (1, 4, 6), (3, 8, 1)])
+def test_surprisals_are_the_formulas(image_shape):
+    X = np.random.default_rng(0).normal(size=(30, 24))
+    params = IMAGE | {"image_shape": image_shape, "n_levels": 6}
+    detector = make(PixelCNNDetector, learning_rate=0.02, **params).fit(X)
+    new = 2 * X[:4]  # some values are beyond the levels
+    expected = written_out(detector, new)
+    np.testing.assert_allclose(detector.feature_errors(new), expected, rtol=1e-5)
+    np.testing.assert_allclose(-detector.score_samples(new), expected.sum(1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("image_shape", [None, (3, 1, 1), (1, 3, 1)])
+@pytest.mark.parametrize("n_features", [1, 3])
+def test_probabilities_of_all_rows_add_up_to_one(image_shape, n_features):
+    X = np.random.default_rng(0).normal(size=(40, n_features))
+    params = {"image_shape": image_shape if n_features == 3 else None}
+    detector = make(PixelCNNDetector, n_levels=3, **params).fit(X)
+    lowest, _, largest = detector.levels_
+    levels = [lowest - 9, *detector.levels_, largest + 9]
+    rows = np.array(list(product(levels, repeat=n_features)))
+    scores = detector.score_samples(detector.scaler_.inverse_transform(rows))
+    assert np.exp(scores).sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_a_number_goes_by_those_before_it_alone():
+    rng = np.random.default_rng(0)
+    X = rng.random((50, 24))
+    detector = make(PixelCNNDetector, learning_rate=0.02, **IMAGE).fit(X)
+    errors = detector.feature_errors(X[:1])[0]
+    # Features by when they are read: pixels, and the channels of each.
+    order = np.arange(24).reshape(2, 3, 4).transpose(1, 2, 0).ravel()
+    for i, feature in enumerate(order):
+        other = X[:1].copy()
+        other[0, feature] = (other[0, feature] + 0.5) % 1
+        changed = np.flatnonzero(detector.feature_errors(other)[0] != errors)
+        assert set(changed) <= set(order[i:])
+        if i < 22:  # the second last is seen by the last one, if not by much
+            assert set(changed) & set(order[i + 1 :])
+
+
+def test_a_chains_surprisal_is_its_entropy():
+    rng = np.random.default_rng(0)
+    turns = rng.random((600, 12)) < 0.1
+    X = (turns.cumsum(axis=1) % 2).astype(float)
+    detector = PixelCNNDetector(
+        n_levels=2, hidden_layer_sizes=(8,), learning_rate=1e-2, random_state=0
+    ).fit(X[:400])
+    probability = np.where(turns[400:], 0.1, 0.9)  # of a first one, to begin at one
+    expected = -np.log(probability)
+    errors = detector.feature_errors(X[400:])
+    assert errors.mean() == pytest.approx(expected.mean(), rel=0.05)
+    assert np.corrcoef(errors.sum(1), expected.sum(1))[0, 1] > 0.99
+
+
+def test_finds_what_single_pixels_do_not_show():
+    rng = np.random.default_rng(0)
+    X = stripes(300, rng)
+    shuffled = rng.permuted(stripes(50, rng), axis=1)
+    detector = PixelCNNDetector(
+        image_shape=(1, 6, 6),
+        n_levels=16,
+        hidden_layer_sizes=(16, 16),
+        standardize=False,
+        random_state=0,
+    ).fit(X[:250])
+    scores = detector.score_samples(np.r_[X[250:], shuffled])
+    assert roc_auc_score(np.repeat([1, 0], 50), scores) > 0.99
+    (row,) = stripes(1, rng)
+    row = row.copy()
+    row[20] = 1 - row[20]
+    assert detector.feature_errors([row])[0].argmax() in (20, 21, 26)
+
+
+def test_levels_lie_evenly_between_least_and_largest(problem):
+    X, y = problem
+    detector = make(PixelCNNDetector, n_levels=5, standardize=False).fit(X, y)
+    normal = X[y == 1]
+    np.testing.assert_allclose(
+        detector.levels_, np.linspace(normal.min(), normal.max(), 5), rtol=1e-5
+    )
+    # To the nearest of which numbers are rounded.
+    row = np.full((1, 6), detector.levels_[2])
+    step = np.diff(detector.levels_)[0]
+    scores = [detector.score_samples(row + d * step)[0] for d in (0, 0.49, -0.49, 0.51)]
+    assert scores[0] == scores[1] == scores[2] != scores[3]
+
+
+def test_beyond_the_levels_is_less_likely_than_any_of_them():
+    X = np.random.default_rng(0).uniform(size=(300, 4))
+    detector = make(PixelCNNDetector, n_levels=4, max_epochs=30).fit(X)
+    inside = detector.feature_errors(X).max(0)
+    for far in (-0.5, 1.5, 1e30):
+        assert (detector.feature_errors(np.full((1, 4), far))[0, 0] > inside[0]).all()
+
+
+def test_between_two_levels_training_and_scoring_agree():
+    # Zeros lie between the second and the third of four levels.
+    X = np.random.default_rng(0).choice([-1.0, 0.0, 1.0], size=(200, 3))
+    detector = make(PixelCNNDetector, n_levels=4, standardize=False).fit(X)
+    trained = detector._build_network(3, 1)
+    trained.load_state_dict({k: torch.tensor(v) for k, v in detector._state.items()})
+    x = torch.tensor(X)[None]
+    scoring = detector._scoring_network(torch.device("cpu"))
+    assert torch.equal(scoring._levels(x), trained._levels(x.float()))
+
+
+@pytest.mark.parametrize("X", [np.full((30, 5), 7.0), np.arange(30.0)[:, None]])
+def test_rows_without_much_to_say(X):
+    detector = make(PixelCNNDetector).fit(X)
+    assert np.isfinite(detector.score_samples(X)).all()
+
+
+def test_without_hidden_layers_it_is_a_linear_model_of_what_is_before(problem):
+    X, _ = problem
+    detector = make(PixelCNNDetector, hidden_layer_sizes=(), n_levels=8).fit(X)
+    n_seen = min(detector.kernel_size // 2, 5)
+    assert detector._state["layers.0.0.weight"].shape == (1, n_seen, 10)
+
+
+def test_members_train_as_if_alone():
+    X = np.random.default_rng(0).random((40, 24))
+    params = IMAGE | {"standardize": False, "n_levels": 8}
+    alone = make(PixelCNNDetector, **params).fit(X)
+    among = make(PixelCNNDetector, n_estimators=3, **params).fit(X)
+    for name, value in alone._state.items():
+        np.testing.assert_allclose(
+            among._state[name][:1], value, rtol=1e-4, atol=1e-6, err_msg=name
+        )
+
+
+def test_batches_of_partial_fit_keep_the_levels(problem):
+    X, _ = problem
+    detector = make(PixelCNNDetector, n_levels=8).partial_fit(X[:100])
+    levels = detector.levels_
+    np.testing.assert_array_equal(detector.partial_fit(3 * X).levels_, levels)
+
+
+@pytest.mark.parametrize(
+    ("params", "match"),
+    [
+        ({"kernel_size": 4}, "must be odd"),
+        ({"image_shape": (1, 2, 2)}, "holds 4 values, but X has 6"),
+        ({"image_shape": (6,)}, "must be .channels, height, width."),
+        ({"n_levels": 1}, "n_levels"),
+    ],
+)
+def test_refuses(params, match, problem):
+    with pytest.raises(ValueError, match=match):
+        make(PixelCNNDetector, **params).fit(problem[0])
+
+
+def test_refuses_numbers_without_room_for_levels(problem):
+    X = problem[0].copy()
+    X[0, 0] = 1e60
+    with pytest.raises(ValueError, match="too large for levels"):
+        make(PixelCNNDetector, standardize=False).fit(X)
