@@ -38,11 +38,10 @@ class MaskedConv2d(Product):
         above, aside = (min(size // 2, n - 1) for n in self._size)
         self._padding = 0, 0, aside, aside, above, 0
         window = [(y, x) for y in range(above + 1) for x in range(2 * aside + 1)]
-        self._seen = window[: window.index((above, aside)) + 1]
-        self._is_masked = self._channels > 1
-        if strict and not self._is_masked:
-            before = self._seen[:-1]
-            self._is_masked, self._seen = not before, before or self._seen
+        before = window[: window.index((above, aside))]
+        self._sees_itself = not strict or self._channels > 1 or not before
+        self._is_masked = self._sees_itself and (strict or self._channels > 1)
+        self._seen = [*before, (above, aside)] if self._sees_itself else before
         n_inputs = len(self._seen) * in_features
         self.weight = nn.Parameter(empty(members, n_inputs, out_features))
         self.bias = nn.Parameter(empty(members, 1, out_features)) if bias else None
@@ -66,7 +65,7 @@ class MaskedConv2d(Product):
             own = own.masked_fill(self._hidden(weight.device), 0.0)
             weight = torch.cat([before, own], 1)
         x, weight, bias = self.cast(x, weight, self.bias)
-        if len(self._seen) > 1:
+        if len(self._seen) > 1 or not self._sees_itself:
             x = self._neighbours(x)
         return torch.bmm(x, weight) if bias is None else torch.baddbmm(bias, x, weight)
 

@@ -83,7 +83,7 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseDeepDetector._parameter_constraints,
-        "kernel_size": [Interval(Integral, 1, None, closed="left")],
+        "kernel_size": [Interval(Integral, 3, None, closed="left")],
         "n_levels": [Interval(Integral, 2, None, closed="left")],
     }
 

@@ -86,12 +86,15 @@ def test_surprisals_are_the_formulas(image_shape):
     np.testing.assert_allclose(-detector.score_samples(new), expected.sum(1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("image_shape", [None, (3, 1, 1), (1, 3, 1)])
-@pytest.mark.parametrize("n_features", [1, 3])
-def test_probabilities_of_all_rows_add_up_to_one(image_shape, n_features):
+@pytest.mark.parametrize("kernel_size", [3, 7])
+@pytest.mark.parametrize(
+    "image_shape", [(1, 1, 1), (1, 1, 2), (1, 1, 4), (4, 1, 1), (1, 4, 1), (1, 2, 2)]
+)
+def test_probabilities_of_all_rows_add_up_to_one(image_shape, kernel_size):
+    n_features = np.prod(image_shape)
     X = np.random.default_rng(0).normal(size=(40, n_features))
-    params = {"image_shape": image_shape if n_features == 3 else None}
-    detector = make(PixelCNNDetector, n_levels=3, **params).fit(X)
+    params = {"image_shape": image_shape, "kernel_size": kernel_size, "n_levels": 3}
+    detector = make(PixelCNNDetector, learning_rate=0.02, **params).fit(X)
     lowest, _, largest = detector.levels_
     levels = [lowest - 9, *detector.levels_, largest + 9]
     rows = np.array(list(product(levels, repeat=n_features)))
@@ -219,6 +222,7 @@ def test_batches_of_partial_fit_keep_the_levels(problem):
         ({"image_shape": (1, 2, 2)}, "holds 4 values, but X has 6"),
         ({"image_shape": (6,)}, "must be .channels, height, width."),
         ({"n_levels": 1}, "n_levels"),
+        ({"kernel_size": 1}, "kernel_size"),
     ],
 )
 def test_refuses(params, match, problem):
