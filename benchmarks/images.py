@@ -15,7 +15,13 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from benchmarks.engine import add_arguments, run_missing
 from benchmarks.results_file import LOCAL, ResultsFile, params_id, versions
-from skdeepad import DASVDD, AutoencoderDetector, PCADetector, VAEDetector
+from skdeepad import (
+    DASVDD,
+    AutoencoderDetector,
+    PCADetector,
+    PixelCNNDetector,
+    VAEDetector,
+)
 from skdeepad.datasets import fetch_fashion_mnist, fetch_mnist
 
 # The networks of the papers: DASVDD section 4.3, ED-VAE section 4.1.
@@ -75,6 +81,12 @@ METHODS = {
         max_epochs=n,
         random_state=s,
         **CONV,
+    ),
+    "PixelCNNDetector": lambda n, s: PixelCNNDetector(
+        image_shape=CONV["image_shape"],
+        standardize=False,
+        max_epochs=n,
+        random_state=s,
     ),
     "PCADetector": lambda n, s: PCADetector(n_components=32, random_state=s),
     "IsolationForest": lambda n, s: IsolationForest(random_state=s),

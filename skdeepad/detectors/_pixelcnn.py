@@ -78,6 +78,7 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
     """
 
     hidden_layer_sizes: Any = (32, 32, 32)
+    batch_size: int = 16
     kernel_size: int = 7
     n_levels: int = 256
 
