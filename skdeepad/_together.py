@@ -19,11 +19,12 @@ import numpy as np
 from skdeepad._checkpoint import Checkpoint
 from skdeepad._deep import TRAINED_BEFORE, Run, in_own_modes
 
-# Networks in one loop: with more, weights and moments leave the processor's cache.
-MEMBERS_AT_ONCE = 64
-# On a GPU a step of many takes hardly longer than one of few, where memory allows: for
-# each parameter eight numbers, and for each row of a batch so many of its widest layer.
-MEMBERS_AT_ONCE_ON_A_GPU, PARAMETER_NUMBERS, WIDEST_LAYERS = 1024, 8, 20
+# Networks in one loop: with more, weights and moments leave the processor's cache. On a
+# GPU a step of many takes hardly longer than one of few.
+MEMBERS_AT_ONCE, MEMBERS_AT_ONCE_ON_A_GPU = 64, 1024
+# And no more than memory allows: for each parameter eight numbers, and for each row of
+# a batch so many of its widest layer.
+PARAMETER_NUMBERS, WIDEST_LAYERS = 8, 20
 # Networks below which a group is not divided: each loop has its own overhead.
 MEMBERS_AT_LEAST = 12
 
@@ -134,13 +135,10 @@ class Group:
         self.items = []
         device = detector._torch_device()
         self.is_on_cpu = device.type == "cpu"
-        self._at_once = MEMBERS_AT_ONCE
-        if not self.is_on_cpu:
-            self._at_once = MEMBERS_AT_ONCE_ON_A_GPU
-            while self._at_once > 1 and not fits_in_memory(
-                (self._at_once, n_numbers), device
-            ):
-                self._at_once //= 2
+        at_once = MEMBERS_AT_ONCE if self.is_on_cpu else MEMBERS_AT_ONCE_ON_A_GPU
+        while at_once > 1 and not fits_in_memory((at_once, n_numbers), device):
+            at_once //= 2
+        self._at_once = at_once
 
     def parts(self, n_loops):
         """The requests in even lists, which keep so many loops busy to the end."""

@@ -1,6 +1,7 @@
 """Whole fits on a second device: every tensor is where it belongs, and right."""
 
 import pickle
+from contextlib import nullcontext
 from functools import partial
 
 import numpy as np
@@ -144,17 +145,19 @@ def test_a_search(cls, problem):
 
 
 @pytest.mark.parametrize("working_memory, n_loops", [(1024, 1), (8, 3)])
+@pytest.mark.parametrize("device, limit", [(nullcontext, 64), (second_device, 2)])
 def test_a_group_is_one_loop_where_memory_allows(
-    problem, loops, monkeypatch, working_memory, n_loops
+    problem, loops, monkeypatch, device, limit, working_memory, n_loops
 ):
     X, y = problem
-    monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_ONCE", 2)
+    # The processor's limit, which a GPU does not have.
+    monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_ONCE", limit)
     detector = make(AutoencoderDetector, max_epochs=1)
     grid = {"learning_rate": [1e-3, 1e-2, 2e-2, 3e-2]}
     search = BatchedGridSearchCV(
         detector, grid, scoring="roc_auc", cv=OneClassKFold(3), refit=False
     )
-    with second_device(), config_context(working_memory=working_memory):
+    with device(), config_context(working_memory=working_memory):
         search.fit(X, y)
     assert len(loops) == n_loops
     assert sum(members for members, _, _ in loops) == 12
