@@ -206,6 +206,10 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
     def _before_training(self, network, x, continued):
         """Prepare a network, new or continued, for rows ``x`` ``(n, n_features)``."""
 
+    def _warn_if_alike(self, X, network):
+        """Warn where some of the training rows say next to nothing to the network."""
+        warn_if_alike(X, self._scale(X))
+
     # Fitting.
 
     def _continues(self):
@@ -246,9 +250,9 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
         For data that come in parts or are larger than memory: call it part by part,
         and for several passes over all of them. The first part should be a fair sample:
-        it settles the scale, DASVDD's gamma, DeepSVDD's start and centre, and DAGMM's
-        least norm. Each call is an epoch of ``history_``, and the optimizer's state is
-        kept from call to call.
+        it settles the scale, DASVDD's gamma, DeepSVDD's start and centre, DAGMM's
+        least norm, and PixelCNNDetector's levels. Each call is an epoch of
+        ``history_``, and the optimizer's state is kept from call to call.
 
         Parameters
         ----------
@@ -325,8 +329,6 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
                         self.scaler_.partial_fit(X[chunk])
                 if self.standardize:
                     refuse_huge(self.scaler_.var_)
-                rows = X[some_rows(len(X))]
-                warn_if_alike(rows, self._scale(rows))
             else:
                 self.scaler_, x = scaled
             network = build(partial(self._build_network, X.shape[1]), seeds)
@@ -337,6 +339,8 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         # What it finds (gamma, a centre) is a part of the scores, which are precise.
         with gpu_settings(device, tf32=False), torch.no_grad():
             self._before_training(network, x, continued)
+        if scaled is None and not continued:
+            self._warn_if_alike(X[some_rows(len(X))], network)
         rows = held_out = None
         if self.early_stopping:
             rows, held_out = split_validation(seeds, len(X), self._n_validation(X))
@@ -668,8 +672,8 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         """``image_shape`` checked against the data."""
         if self.image_shape is None or len(self.image_shape) != 3:
             raise ValueError(
-                "Rows can't be read as images: image_shape must be (channels, height, "
-                f"width), got {self.image_shape!r}."
+                "image_shape must be (channels, height, width), got "
+                f"{self.image_shape!r}."
             )
         if not all(isinstance(size, Integral) for size in self.image_shape):
             raise ValueError(
@@ -686,6 +690,34 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_state")
+
+
+class FeatureErrorsMixin:
+    """What detectors add whose anomaly score is a sum over the features."""
+
+    def feature_errors(self, X):
+        """What each feature adds to the anomaly score.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        errors : ndarray of shape (n_samples, n_features), float64
+            Their sum over the features is the anomaly score, or the part of it
+            that the reconstruction makes (see the class's notes); the members'
+            mean.
+        """
+
+        def errors(fitted, network, x, X):
+            return fitted._feature_errors(network, x).mean(0)
+
+        return self._map_rows(self._validate(X), errors)
+
+    def _feature_errors(self, network, x):
+        """Parts of the anomaly score ``(members, n, n_features)``."""
+        raise NotImplementedError
 
 
 def _has_bf16(device):

@@ -80,6 +80,11 @@ class BaseEncoderDetector(
     def _image_shape(self, n_features):
         """``image_shape`` checked against the data, or None for an MLP."""
         if self.architecture == "conv":
+            if self.image_shape is None:
+                raise ValueError(
+                    "architecture='conv' needs image_shape=(channels, height, width), "
+                    "got None."
+                )
             return super()._image_shape(n_features)
         if self.image_shape is not None:
             raise ValueError(

@@ -37,7 +37,7 @@ class ReplayedStep:
 
     def __call__(self, x):
         if self._rows is None:
-            self._rows = x.new_zeros(x.shape)
+            self._rows = x.new_zeros(x.shape)  # seen where a recording runs the step
         if x.shape != self._rows.shape:
             return self._step(x)
         self._n_calls += 1

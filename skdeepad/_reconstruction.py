@@ -7,39 +7,11 @@ from typing import Any, ClassVar
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._deep import layer_sizes
+from skdeepad._deep import FeatureErrorsMixin, layer_sizes
 from skdeepad._encoder import BaseEncoderDetector
 
 # What a scaler of float32 may round beyond [0, 1].
 TOLERANCE = 1e-6
-
-
-class FeatureErrorsMixin:
-    """What detectors add whose anomaly score is a sum over the features."""
-
-    def feature_errors(self, X):
-        """What each feature adds to the anomaly score.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        errors : ndarray of shape (n_samples, n_features), float64
-            Their sum over the features is the anomaly score, or the part of it
-            that the reconstruction makes (see the class's notes); the members'
-            mean.
-        """
-
-        def errors(fitted, network, x, X):
-            return fitted._feature_errors(network, x).mean(0)
-
-        return self._map_rows(self._validate(X), errors)
-
-    def _feature_errors(self, network, x):
-        """Parts of the anomaly score ``(members, n, n_features)``."""
-        raise NotImplementedError
 
 
 class ReconstructionMixin(FeatureErrorsMixin):

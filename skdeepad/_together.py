@@ -135,10 +135,10 @@ class Group:
         self.items = []
         device = detector._torch_device()
         self.is_on_cpu = device.type == "cpu"
-        at_once = MEMBERS_AT_ONCE if self.is_on_cpu else MEMBERS_AT_ONCE_ON_A_GPU
-        while at_once > 1 and not fits_in_memory((at_once, n_numbers), device):
-            at_once //= 2
-        self._at_once = at_once
+        limit = MEMBERS_AT_ONCE if self.is_on_cpu else MEMBERS_AT_ONCE_ON_A_GPU
+        while limit > 1 and not fits_in_memory((limit, n_numbers), device):
+            limit //= 2
+        self._at_once = limit
 
     def parts(self, n_loops):
         """The requests in even lists, which keep so many loops busy to the end."""

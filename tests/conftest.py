@@ -52,8 +52,8 @@ REFUSED = {
         "n_iter_no_change",
     },
     "OCGAN": {"dropout", "batch_norm"},
-    # It has none of these.
-    "PixelCNNDetector": {"latent_dim", "architecture"},
+    # It has none of the last two.
+    "PixelCNNDetector": {"batch_norm", "latent_dim", "architecture"},
 }
 
 

@@ -633,6 +633,16 @@ def test_set_params_counts_from_the_next_fit(cls, problem):
     np.testing.assert_array_equal(detector.score_samples(X), expected.score_samples(X))
 
 
+@every_encoder
+def test_a_code_is_of_the_last_fit(cls, problem):
+    X, _ = problem
+    detector = make(cls, latent_dim=2).fit(X)
+    detector.set_params(latent_dim=3, n_estimators=2)
+    assert detector.transform(X).shape == (len(X), 2)
+    assert detector.fit(X).transform(X).shape == (len(X), 6)
+    assert len(detector.get_feature_names_out()) == 6
+
+
 @every_reconstructing
 def test_standardize_is_a_standard_scaler_before(cls, problem):
     X, _ = problem

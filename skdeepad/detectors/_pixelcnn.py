@@ -1,5 +1,6 @@
 """Density of images, pixel by pixel (PixelCNN)."""
 
+import warnings
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, ClassVar
@@ -8,8 +9,10 @@ import numpy as np
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from skdeepad._deep import BaseDeepDetector
-from skdeepad._reconstruction import FeatureErrorsMixin
+from skdeepad._deep import BaseDeepDetector, FeatureErrorsMixin
+
+# Share of the numbers that differ from which one level for them says too little.
+SAME_LEVEL = 0.99
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -18,9 +21,10 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
 
     The probability of an image is the product of those of its pixels, each given the
     pixels before it, above and to the left ([1]_, eq. 1), and one channel of a pixel
-    after the other (eq. 2). A pixel has one of ``n_levels`` values, and the network
-    gives each of these a probability. The anomaly score is the surprisal, minus the
-    logarithm of the probability, which is also the loss.
+    after the other (eq. 2). The network sees those of them that are near. A pixel has
+    one of ``n_levels`` values, each of which is given a probability. The anomaly score
+    is the surprisal, minus the logarithm of the image's probability, which is also
+    the loss.
 
     Parameters
     ----------
@@ -30,10 +34,10 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
         before adds to its output (residual connections).
     kernel_size : int, default={kernel_size}
         Pixels on a side of the first convolution, which sees the half of them that
-        comes before its own; odd.
+        comes before its own; odd. Each hidden layer after it sees one pixel farther.
     n_levels : int, default={n_levels}
-        Values of a pixel: evenly from the least to the largest one in the training
-        rows, to the next of which a pixel is rounded.
+        Values of a pixel, evenly from the least to the largest one in the training
+        rows; a pixel is rounded to the nearest.
     image_shape : tuple (channels, height, width), default=None
         How a row is read. None reads it as one line of pixels.
     {training_parameters}
@@ -51,14 +55,16 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
     little about the columns of a table.
 
     The network is the paper's PixelCNN of section 3.5 in small, and has its blind spot:
-    of what is above and to the right, a part is not seen.
+    of what is above and to the right, a part is not seen. ``batch_norm=True`` is
+    refused: a pixel's probability would depend on those after it.
 
-    Pixels beyond the training rows' least and largest values count as two levels more,
-    which no training row has. All pixels share one scale of levels: set
-    ``standardize=False`` for images.
+    Numbers farther beyond the least and the largest level than half the distance
+    between levels have two levels of their own, which no training row has. All pixels
+    share one scale of levels, with ``standardize=False`` that of the images.
 
     ``feature_errors`` gives the surprisal of each pixel; they add up to the anomaly
-    score. A warm start, or another ``partial_fit``, keeps the levels.
+    score. A warm start, or another ``partial_fit``, keeps the levels: numbers beyond
+    them are not learnt, and stay anomalous.
 
     References
     ----------
@@ -95,6 +101,11 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
         return lowest + step * np.arange(self._fitted_params["n_levels"])
 
     def _check_input(self, X, y):
+        if self.batch_norm:
+            raise ValueError(
+                "PixelCNNDetector takes no batch_norm=True: with it a pixel's "
+                "probability would depend on those after it. Set batch_norm=False."
+            )
         if self.kernel_size % 2 == 0:
             raise ValueError(
                 "kernel_size must be odd, so that there is a pixel in the middle, got "
@@ -104,14 +115,19 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
     def _build_network(self, n_features, members):
         from skdeepad._nn import PixelCNN
 
+        image_shape, hidden = self._image_shape(n_features), self._hidden_sizes()
+        if hidden and min(hidden) < image_shape[0]:
+            raise ValueError(
+                f"hidden_layer_sizes={hidden} must be {image_shape[0]} or more, a unit "
+                "for each channel of the image."
+            )
         return PixelCNN(
             members,
-            self._image_shape(n_features),
-            self._hidden_sizes(),
+            image_shape,
+            hidden,
             int(self.kernel_size),
             int(self.n_levels),
             self.activation,
-            self.batch_norm,
             float(self.dropout),
         )
 
@@ -121,21 +137,40 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
         return super()._image_shape(n_features)
 
     def _before_training(self, network, x, continued):
-        from skdeepad._training import chunk_rows
+        from skdeepad._rows import SCALE_BYTES
 
         if continued:
             return
-        ends = [chunk.aminmax() for chunk in x.split(chunk_rows(network))]
-        lowest = min(end.min.item() for end in ends)
-        width = max(end.max.item() for end in ends) - lowest
+        n_rows = max(1, SCALE_BYTES // (8 * x.shape[1]))
+        ends = [chunk.aminmax() for chunk in x.split(n_rows)]
+        # In float32, which the levels are told apart in.
+        lowest = np.float32(min(end.min.item() for end in ends))
+        with np.errstate(over="ignore", invalid="ignore"):
+            width = np.float32(max(end.max.item() for end in ends)) - lowest
         if not np.isfinite(width):
             raise ValueError(
                 "X holds values too large for levels between the least and the largest "
                 "one: remove or clip them, or set standardize=True."
             )
-        network.lowest.fill_(lowest)
+        network.lowest.fill_(float(lowest))
         # Any step does where all values are the same.
-        network.step.fill_(width / (self.n_levels - 1) or 1.0)
+        network.step.fill_(float(width / np.float32(self.n_levels - 1)) or 1.0)
+
+    def _warn_if_alike(self, X, network):
+        import torch
+
+        x = self._scale(X)
+        levels = network.levels(torch.as_tensor(x, device=network.step.device)[None])
+        levels = levels[0].cpu().numpy()
+        differ = x != np.median(x)
+        usual = levels == np.median(levels)
+        if differ.any() and usual[differ].mean() > SAME_LEVEL:
+            warnings.warn(
+                "Nearly all numbers have the same one of n_levels values. A few that "
+                "are far out may have set the range of these: remove or clip them.",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def _loss(self, network, x):
         return {"loss": network(x).sum(2).mean(1)}

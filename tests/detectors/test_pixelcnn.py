@@ -1,5 +1,7 @@
 """PixelCNNDetector against its formula, written out, and what a density is."""
 
+import warnings
+from contextlib import nullcontext
 from itertools import product
 
 import numpy as np
@@ -9,6 +11,7 @@ from scipy.special import log_softmax
 from sklearn.metrics import roc_auc_score
 
 from skdeepad import PixelCNNDetector
+from skdeepad._nn._pixelcnn import _Surprisal
 from tests.conftest import make, weights_of
 
 IMAGE = {"image_shape": (2, 3, 4), "kernel_size": 5, "hidden_layer_sizes": (4, 5, 5)}
@@ -31,8 +34,6 @@ def masked_convolution(h, weight, bias, size, channels, strict):
     above, aside = min(half, height - 1), min(half, width - 1)
     taps = [(-i, j) for i in range(above, 0, -1) for j in range(-aside, aside + 1)]
     taps += [(0, j) for j in range(-aside, 1)]
-    if channels == 1 and strict:
-        taps = taps[:-1]
     weight = weight.reshape(len(taps), n_in, n_out)
     for row, column, (t, (i, j)) in product(
         range(height), range(width), enumerate(taps)
@@ -62,7 +63,8 @@ def written_out(detector, X):
         for i in range(n_layers):
             is_first, is_last = i == 0, i == n_layers - 1
             size = detector.kernel_size if is_first else 1 if is_last else 3
-            parts = (w[f"layers.{i}.0.{name}"] for name in ("weight", "bias"))
+            layer = "last" if is_last else f"hidden.{i}.0"
+            parts = (w[f"{layer}.{name}"] for name in ("weight", "bias"))
             y = masked_convolution(h, *parts, size, channels, strict=is_first)
             if not is_last:
                 y = np.maximum(y, 0)
@@ -182,7 +184,7 @@ def test_between_two_levels_training_and_scoring_agree():
     trained.load_state_dict({k: torch.tensor(v) for k, v in detector._state.items()})
     x = torch.tensor(X)[None]
     scoring = detector._scoring_network(torch.device("cpu"))
-    assert torch.equal(scoring._levels(x), trained._levels(x.float()))
+    assert torch.equal(scoring.levels(x), trained.levels(x.float()))
 
 
 @pytest.mark.parametrize("X", [np.full((30, 5), 7.0), np.arange(30.0)[:, None]])
@@ -194,8 +196,7 @@ def test_rows_without_much_to_say(X):
 def test_without_hidden_layers_it_is_a_linear_model_of_what_is_before(problem):
     X, _ = problem
     detector = make(PixelCNNDetector, hidden_layer_sizes=(), n_levels=8).fit(X)
-    n_seen = min(detector.kernel_size // 2, 5)
-    assert detector._state["layers.0.0.weight"].shape == (1, n_seen, 10)
+    assert detector._state["last.weight"].shape == (1, 4, 10)  # the own pixel is masked
 
 
 def test_members_train_as_if_alone():
@@ -209,11 +210,59 @@ def test_members_train_as_if_alone():
         )
 
 
-def test_batches_of_partial_fit_keep_the_levels(problem):
+def test_what_is_beyond_the_first_levels_is_not_learnt():
+    X = np.random.default_rng(0).uniform(size=(200, 6))
+    detector = make(PixelCNNDetector, n_levels=8, standardize=False).partial_fit(X)
+    levels, far = detector.levels_, np.full((1, 6), 1e30)
+    for _ in range(10):
+        detector.partial_fit(3 * X)
+    np.testing.assert_array_equal(detector.levels_, levels)
+    assert detector.score_samples(far) < detector.score_samples(X).min()
+
+
+def test_a_gradient_is_cross_entropys():
+    logits = torch.randn(5, 4, dtype=torch.float64, requires_grad=True)
+    target, weight = torch.tensor([0, 3, 1, 1, 2]), torch.arange(5.0)
+    both = [
+        torch.autograd.grad(loss @ weight.double(), logits)
+        for loss in (
+            _Surprisal.apply(logits, target),
+            torch.nn.functional.cross_entropy(logits, target, reduction="none"),
+        )
+    ]
+    torch.testing.assert_close(*both)
+
+
+def test_a_users_default_dtype_makes_no_difference(problem):
     X, _ = problem
-    detector = make(PixelCNNDetector, n_levels=8).partial_fit(X[:100])
-    levels = detector.levels_
-    np.testing.assert_array_equal(detector.partial_fit(3 * X).levels_, levels)
+    scores = make(PixelCNNDetector).fit(X).score_samples(X)
+    torch.set_default_dtype(torch.float16)
+    try:
+        np.testing.assert_array_equal(
+            make(PixelCNNDetector).fit(X).score_samples(X), scores
+        )
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("spoiled", [0, 1])
+def test_warns_where_one_number_takes_all_levels(spoiled):
+    X = np.random.default_rng(0).normal(size=(100, 8))
+    X[0, 0] = 1e5 if spoiled else 1
+    detector = make(PixelCNNDetector, n_levels=16, standardize=False)
+    match = "same one of n_levels values"
+    with pytest.warns(UserWarning, match=match) if spoiled else nullcontext():
+        detector.fit(X * 1e-5)  # small, and told apart
+
+
+@pytest.mark.parametrize("tiny", [1.4e-45, 1e-43, 1e-40])
+def test_numbers_too_small_to_be_told_apart(tiny):
+    X = tiny * np.random.default_rng(0).integers(2, size=(30, 4))
+    detector = make(PixelCNNDetector, standardize=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        detector.fit(X)
+    assert np.isfinite(detector.score_samples(X)).all()
 
 
 @pytest.mark.parametrize(
@@ -224,15 +273,18 @@ def test_batches_of_partial_fit_keep_the_levels(problem):
         ({"image_shape": (6,)}, "must be .channels, height, width."),
         ({"n_levels": 1}, "n_levels"),
         ({"kernel_size": 1}, "kernel_size"),
+        ({"batch_norm": True}, "takes no batch_norm=True"),
+        ({"image_shape": (3, 1, 2), "hidden_layer_sizes": (8, 2)}, "3 or more"),
     ],
 )
 def test_refuses(params, match, problem):
     with pytest.raises(ValueError, match=match):
-        make(PixelCNNDetector, **params).fit(problem[0])
+        PixelCNNDetector(**params).fit(problem[0])
 
 
-def test_refuses_numbers_without_room_for_levels(problem):
+@pytest.mark.parametrize("ends", [(0, 1e60), (-3e38, 3e38)])
+def test_refuses_numbers_without_room_for_levels(ends, problem):
     X = problem[0].copy()
-    X[0, 0] = 1e60
+    X[:2, 0] = ends
     with pytest.raises(ValueError, match="too large for levels"):
         make(PixelCNNDetector, standardize=False).fit(X)
