@@ -83,6 +83,9 @@ METHODS = {
         **CONV,
     ),
     "PixelCNNDetector": lambda n, s: PixelCNNDetector(
+        image_shape=CONV["image_shape"], max_epochs=n, random_state=s
+    ),
+    "PixelCNNDetector standardize=False": lambda n, s: PixelCNNDetector(
         image_shape=CONV["image_shape"],
         standardize=False,
         max_epochs=n,
