@@ -138,11 +138,10 @@ class PixelCNN(nn.Module):
         for name in ("lowest", "step"):
             self.register_buffer(name, empty(members, 1, 1))
 
-    def forward(self, x):
-        """Surprisals, minus the logarithms of probabilities, of the shape of ``x``.
+    def forward(self, x, beyond=True):
+        """Surprisals, minus the logarithms of probabilities, ``(k, n, n_features)``.
 
-        ``(k, n, n_features)``. In training, zero where a number is beyond the levels:
-        that there is nothing is not to be unlearnt.
+        With ``beyond=False`` they are zero where a number is beyond the levels.
         """
         # As convolutions take an image: the channels last.
         levels = self.levels(x).unflatten(2, self._shape).permute(0, 1, 3, 4, 2)
@@ -153,9 +152,8 @@ class PixelCNN(nn.Module):
             h = h + y if i and y.shape == h.shape else y
         logits = self.last(h).to(x.dtype).view(-1, self._n_levels + 2)
         surprisals = _Surprisal.apply(logits, levels.flatten() + 1).view(levels.shape)
-        if self.training:
-            is_beyond = (levels < 0) | (levels >= self._n_levels)
-            surprisals = surprisals.masked_fill(is_beyond, 0.0)
+        if not beyond:
+            surprisals = surprisals.masked_fill(self.is_beyond(levels), 0.0)
         return surprisals.permute(0, 1, 4, 2, 3).flatten(2)
 
     def levels(self, x):
@@ -163,6 +161,10 @@ class PixelCNN(nn.Module):
         # In float32, as in training, or numbers between two levels would change theirs.
         x, lowest, step = (t.float() for t in (x, self.lowest, self.step))
         return ((x - lowest) / step).round_().clamp_(-1, self._n_levels).long()
+
+    def is_beyond(self, levels):
+        """Whether they are those beyond the others."""
+        return (levels < 0) | (levels >= self._n_levels)
 
 
 class _Surprisal(torch.autograd.Function):

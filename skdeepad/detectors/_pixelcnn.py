@@ -11,8 +11,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdeepad._deep import BaseDeepDetector, FeatureErrorsMixin
 
-# Share of the numbers that differ from which one level for them says too little.
-SAME_LEVEL = 0.99
+# Share of the numbers that differ from which one level for them says too little, and
+# share of all that may be beyond the levels in further training.
+SAME_LEVEL, FEW_BEYOND = 0.99, 0.05
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -31,7 +32,8 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
     hidden_layer_sizes : int or tuple of int, default={hidden_layer_sizes}
         Units of a pixel in each of the masked convolutions: the first one of
         ``kernel_size``, others of 3 x 3 pixels. A layer of as many units as the one
-        before adds to its output (residual connections).
+        before adds to its output (residual connections). With () the output is a
+        convolution of ``kernel_size`` itself.
     kernel_size : int, default={kernel_size}
         Pixels on a side of the first convolution, which sees the half of them that
         comes before its own; odd. Each hidden layer after it sees one pixel farther.
@@ -39,7 +41,8 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
         Values of a pixel, evenly from the least to the largest one in the training
         rows; a pixel is rounded to the nearest.
     image_shape : tuple (channels, height, width), default=None
-        How a row is read. None reads it as one line of pixels.
+        How a row is read, one channel after the other. None reads it as one line of
+        pixels.
     {training_parameters}
 
     Attributes
@@ -59,12 +62,20 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
     refused: a pixel's probability would depend on those after it.
 
     Numbers farther beyond the least and the largest level than half the distance
-    between levels have two levels of their own, which no training row has. All pixels
-    share one scale of levels, with ``standardize=False`` that of the images.
+    between levels, however far, have two levels of their own, which no training row
+    has. A warm start, or another ``partial_fit``, keeps the levels: numbers beyond them
+    are not learnt, and do not count in the loss.
+
+    A row that is easy to predict is likely, whatever the training rows were: a line
+    that is flat, an image without strokes. All pixels share one scale of levels. With
+    ``standardize=True`` it is that of each pixel's own mean and standard deviation, so
+    that a pixel which was seldom lit is far out when it is; with ``standardize=False``
+    it is that of the images, by which most of MNIST's digits are told apart worse than
+    by chance.
 
     ``feature_errors`` gives the surprisal of each pixel; they add up to the anomaly
-    score. A warm start, or another ``partial_fit``, keeps the levels: numbers beyond
-    them are not learnt, and stay anomalous.
+    score. The first pixels of a row are surprising as no others are before them, and
+    those after an odd one often more than this itself.
 
     References
     ----------
@@ -93,6 +104,12 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
         "kernel_size": [Interval(Integral, 3, None, closed="left")],
         "n_levels": [Interval(Integral, 2, None, closed="left")],
     }
+
+    _fixed_by_first_fit: ClassVar[tuple] = (
+        *BaseDeepDetector._fixed_by_first_fit,
+        "kernel_size",
+        "n_levels",
+    )
 
     @property
     def levels_(self):
@@ -139,10 +156,23 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
     def _before_training(self, network, x, continued):
         from skdeepad._rows import SCALE_BYTES
 
+        chunks = x.split(max(1, SCALE_BYTES // (8 * x.shape[1])))
         if continued:
+            n_beyond = 0
+            for chunk in chunks:
+                levels = network.levels(chunk[None])[0]
+                n_beyond += network.is_beyond(levels).sum().item()
+            share = n_beyond / (x.shape[0] * x.shape[1])
+            if share > FEW_BEYOND:
+                warnings.warn(
+                    f"{share:.0%} of the numbers are beyond the levels, which the "
+                    "first fit or partial_fit settled: they are not learnt. Begin with "
+                    "rows of all values that are to come, or fit anew.",
+                    UserWarning,
+                    stacklevel=2,
+                )
             return
-        n_rows = max(1, SCALE_BYTES // (8 * x.shape[1]))
-        ends = [chunk.aminmax() for chunk in x.split(n_rows)]
+        ends = [chunk.aminmax() for chunk in chunks]
         # In float32, which the levels are told apart in.
         lowest = np.float32(min(end.min.item() for end in ends))
         with np.errstate(over="ignore", invalid="ignore"):
@@ -167,13 +197,15 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
         if differ.any() and usual[differ].mean() > SAME_LEVEL:
             warnings.warn(
                 "Nearly all numbers have the same one of n_levels values. A few that "
-                "are far out may have set the range of these: remove or clip them.",
+                "are far out may have set the range of these: remove or clip them. Or "
+                "float32 can't tell the numbers apart: subtract an offset.",
                 UserWarning,
                 stacklevel=2,
             )
 
     def _loss(self, network, x):
-        return {"loss": network(x).sum(2).mean(1)}
+        # That there is nothing beyond the levels is not to be unlearnt.
+        return {"loss": network(x, beyond=False).sum(2).mean(1)}
 
     def _feature_errors(self, network, x):
         return network(x)
