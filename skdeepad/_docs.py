@@ -61,7 +61,7 @@ checkpoint_dir : str or path-like, default=None
 precision : {"float32", "tf32", "bf16", "auto"}, default="float32"
     Precision of the matrix products in training; weights, their updates and
     scores stay float32 or better. "bf16" (bfloat16) is 1.7 to 2.7 times as quick for
-    large networks (but with ``architecture="conv"``) where the processor has such
+    large networks (not with ``architecture="conv"``) where the processor has such
     instructions, and "auto" takes it there. "tf32" is for GPUs alone: float32 with
     the 10 bit mantissa of their tensor cores. "float32" is exact there too, also in
     convolutions, where torch by itself takes TF32.
