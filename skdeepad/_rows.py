@@ -29,9 +29,14 @@ def _working_memory():
     return get_config()["working_memory"] * 2**20
 
 
+def chunk_size(n_features):
+    """Rows that take SCALE_BYTES in float64."""
+    return max(1, SCALE_BYTES // (8 * n_features))
+
+
 def chunks(X):
-    """Slices of rows that take SCALE_BYTES in float64."""
-    return gen_batches(len(X), max(1, SCALE_BYTES // (8 * X.shape[1])))
+    """Slices of so many rows."""
+    return gen_batches(len(X), chunk_size(X.shape[1]))
 
 
 def place(X, scale, device):

@@ -154,9 +154,9 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
         return super()._image_shape(n_features)
 
     def _before_training(self, network, x, continued):
-        from skdeepad._rows import SCALE_BYTES
+        from skdeepad._rows import chunk_size
 
-        chunks = x.split(max(1, SCALE_BYTES // (8 * x.shape[1])))
+        chunks = x.split(chunk_size(x.shape[1]))
         if continued:
             n_beyond = 0
             for chunk in chunks:
@@ -211,4 +211,4 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
         return network(x)
 
     def _anomaly_scores(self, network, x, X):
-        return network(x).sum(2)
+        return self._feature_errors(network, x).sum(2)
