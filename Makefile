@@ -1,13 +1,14 @@
 # make test       set up .venv and run the tests
 # make benchmark  set up .venv and compare the detectors on the embedded data
 # make speed      set up .venv and time the detectors against other packages'
+# make docs       set up .venv and build the site in docs/build/html
 # make check      lint, types and the packages that would be released
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet -c constraints.txt
 
-.PHONY: test benchmark speed check clean
+.PHONY: test benchmark speed docs check clean
 
 test: .venv/dev
 	$(BIN)/python -m pytest
@@ -17,6 +18,9 @@ benchmark: .venv/dev
 
 speed: .venv/speed
 	$(BIN)/python -m benchmarks.speed
+
+docs: .venv/docs
+	$(BIN)/python -m sphinx -q -W --keep-going docs docs/build/html
 
 check: .venv/dev
 	$(BIN)/ruff check .
@@ -35,5 +39,9 @@ check: .venv/dev
 	$(PIP) --no-deps deepod==0.4.1
 	touch $@
 
+.venv/docs: .venv/dev
+	$(PIP) --editable ".[docs]"
+	touch $@
+
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv build dist *.egg-info docs/build docs/api docs/examples

@@ -105,7 +105,7 @@ output_activation : {"identity", "sigmoid"}, default="{output_activation}"
     "sigmoid" bounds the reconstruction to (0, 1), for X in [0, 1] and
     ``standardize=False``.""",
     "shared_attributes": """\
-history_ : dict of ndarray of shape (n_iter_,)
+history_ : dict of ndarray of shape (`n_iter_`,)
     Per epoch, the loss and its parts, averaged over the rows and the
     networks; ``"validation_loss"`` with early stopping.
 n_iter_ : int
@@ -122,7 +122,7 @@ calibration_scores_ : ndarray of shape (n_calibration,)
     With a conformal threshold, sorted scores of the rows held out.
 n_features_in_ : int
     Number of features seen in ``fit``.
-feature_names_in_ : ndarray of shape (n_features_in_,)
+feature_names_in_ : ndarray of shape (`n_features_in_`,)
     Names of the features, where X had names in ``fit``.""",
 }
 

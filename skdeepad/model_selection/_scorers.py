@@ -1,9 +1,4 @@
-"""Scorers for ``scoring=``: detection metrics of ``decision_function``.
-
-``average_precision_scorer``, ``precision_at_n_scorer`` (n is the number of
-anomalies), ``recall_at_fpr_scorer`` (at 0.05) and ``partial_auc_scorer`` (to 0.1) are
-the metrics with their defaults; other values by :func:`make_detection_scorer`.
-"""
+"""Scorers for ``scoring=``: detection metrics of ``decision_function``."""
 
 from sklearn.metrics import make_scorer
 
