@@ -20,6 +20,7 @@ speed: .venv/speed
 	$(BIN)/python -m benchmarks.speed
 
 docs: .venv/docs
+	rm -rf docs/build docs/api docs/examples
 	$(BIN)/python -m sphinx -q -W --keep-going docs docs/build/html
 
 check: .venv/dev

@@ -139,12 +139,19 @@ def set_threshold(detector, strategy, scores, y):
         detector.calibration_scores_ = np.sort(normal_scores(scores, y))
 
 
-def finite_variances(X):
-    """Each feature's variance, in float64; ValueError where that has no room for it."""
+def moments(X):
+    """Each feature's mean and variance, in float64; ValueError where one has no room.
+
+    Of a feature that is the same in all rows they are exact: what rounding adds to a
+    large number may be more than the other features' spread.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
-        variances = np.asarray(X, dtype=np.float64, order="C").var(axis=0)
+        rows = np.asarray(X, dtype=np.float64, order="C")
+        means, variances = rows.mean(axis=0), rows.var(axis=0)
+    same = (rows == rows[0]).all(axis=0)
+    means[same], variances[same] = rows[0, same], 0.0
     refuse_huge(variances)
-    return variances
+    return means, variances
 
 
 def refuse_huge(variances):
@@ -191,7 +198,9 @@ def _keys(X, indices):
     """Hashes of some rows; None where they are not of numbers, or sparse."""
     if issparse(X):
         return None
-    rows = X[indices] if hasattr(X, "dtype") else _safe_indexing(X, indices)
+    # Rows that are read as they are asked for are indexed as an array is.
+    is_array = hasattr(X, "dtype") and not hasattr(X, "iloc")
+    rows = X[indices] if is_array else _safe_indexing(X, indices)
     try:
         rows = rows if isinstance(rows, np.ndarray) else np.asarray(rows, np.float64)
     except (TypeError, ValueError):  # text
@@ -294,8 +303,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         y : array-like of shape (n_samples,), default=None
             Labels: +1 normal, -1 anomaly. The detector is trained on the normal
             rows only; the anomalies serve the threshold. A ``y`` with other
-            values is not a label vector and is ignored, with a warning when it
-            holds 0 and 1 only; a few other values among labels are an error.
+            values is not a label vector and is ignored, with a warning when they
+            are two, as 0 and 1; a few other values among labels are an error.
 
         Returns
         -------
@@ -422,7 +431,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
                 f"The threshold {strategy!r}",
                 "Add such rows, or use threshold='max_train', which needs none. In a "
                 "search whose training parts hold normal rows only (OneClassKFold), "
-                "leave the threshold at 'auto' and call fit_threshold on the winner.",
+                "leave the threshold at 'auto' and call fit_threshold on the winner, "
+                "or put it (a pipeline, say) in a ThresholdedDetector.",
             )
         if y is None:
             return None

@@ -324,10 +324,15 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
                 self.scaler_ = StandardScaler(
                     with_mean=self.standardize, with_std=self.standardize
                 )
+                first, same = X[:1], True
                 with np.errstate(over="ignore", invalid="ignore"):
                     for chunk in chunks(X):
                         self.scaler_.partial_fit(X[chunk])
+                        same &= (X[chunk] == first).all(axis=0)
                 if self.standardize:
+                    # As moments has it.
+                    self.scaler_.mean_[same] = first[0, same]
+                    self.scaler_.var_[same], self.scaler_.scale_[same] = 0.0, 1.0
                     refuse_huge(self.scaler_.var_)
             else:
                 self.scaler_, x = scaled

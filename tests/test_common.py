@@ -828,6 +828,18 @@ def test_rows_may_be_changed_after_the_fit(cls, labelled, problem):
 
 
 @every
+@pytest.mark.parametrize("value", [0.1, 1.7e18, 1e300])
+def test_a_column_that_is_always_the_same_is_like_one_of_zeros(cls, value, problem):
+    X, y = problem  # 1.7e18 are nanoseconds since 1970, whose sum is not exact
+
+    def scores(constant):
+        rows = np.insert(X, 2, constant, axis=1)
+        return make(cls).fit(rows, y).score_samples(rows)
+
+    np.testing.assert_array_equal(scores(value), scores(0.0))
+
+
+@every
 def test_values_too_large_for_a_variance_are_named(cls, problem):
     X, _ = problem
     X = X.copy()

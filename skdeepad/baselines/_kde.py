@@ -9,7 +9,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KernelDensity
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._base import BaseDetector, finite_variances
+from skdeepad._base import BaseDetector, moments
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -68,7 +68,7 @@ class KDEDetector(BaseDetector):
 
     def _fit(self, X, task):
         X = np.array(X)  # the tree keeps its rows, and the caller may change them
-        variances = finite_variances(X)
+        _, variances = moments(X)
         if self.bandwidth == "cv" and len(X) > 1:
             widths = self.bandwidths
             if widths is None:

@@ -13,7 +13,7 @@ from sklearn.preprocessing import KernelCenterer
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._base import FARTHEST, BaseDetector, finite_variances
+from skdeepad._base import FARTHEST, BaseDetector, moments
 
 # What rounding leaves of an error, where kernels are at most 1.
 ROUNDING = 1e-12
@@ -88,11 +88,11 @@ class KernelPCADetector(
     }
 
     def _fit(self, X, task):
-        variances = finite_variances(X)
+        _, variances = moments(X)
         rng = check_random_state(self.random_state)
         if len(X) > self.max_samples:
             X = X[rng.choice(len(X), self.max_samples, replace=False)]
-        self._mean = np.ascontiguousarray(X, dtype=np.float64).mean(axis=0)
+        self._mean, _ = moments(X)
         self.X_fit_ = self._centred(X)
         self.gamma_ = self.gamma
         if self.gamma == "scale":

@@ -9,7 +9,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.utils._param_validation import Interval
 
-from skdeepad._base import BaseDetector, finite_variances
+from skdeepad._base import BaseDetector, moments
 
 # Relative error of a few operations in float64.
 ROUNDING = 4 * np.finfo(np.float64).eps
@@ -70,10 +70,10 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
             )
 
     def _fit(self, X, task):
-        finite_variances(X)
         # Centred first: for many rows PCA takes the covariance of what it is given, in
         # which a mean far from zero leaves no digits for the spread.
-        mean = X.mean(axis=0, dtype=np.float64)
+        mean, variances = moments(X)
+        self._size = np.abs(mean[variances > 0]).max(initial=0.0)
         centred = X - mean
         self.pca_ = PCA(n_components=self.n_components, random_state=self.random_state)
         with np.errstate(invalid="ignore"):  # shares of no variance at all
@@ -99,7 +99,7 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         scores[np.isnan(scores)] = -np.inf
         # What rounding leaves of a row that lies on the components, and changes from
         # batch to batch, is no error.
-        size = np.abs(X).max(axis=1) + np.abs(self.pca_.mean_).max()
+        size = np.abs(X - self.pca_.mean_).max(axis=1) + self._size
         rounding = ROUNDING * X.shape[1] * size
         scores[np.sqrt(-scores) <= rounding] = 0.0
         return scores

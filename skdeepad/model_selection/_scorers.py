@@ -49,7 +49,14 @@ def make_detection_scorer(metric, **kwargs):
     return make_scorer(metric, response_method="decision_function", **kwargs)
 
 
-average_precision_scorer = make_detection_scorer(average_precision)
-precision_at_n_scorer = make_detection_scorer(precision_at_n)
-recall_at_fpr_scorer = make_detection_scorer(recall_at_fpr)
-partial_auc_scorer = make_detection_scorer(partial_roc_auc)
+def _with_defaults(metric):
+    scorer = make_detection_scorer(metric)
+    name = f"skdeepad.metrics.{metric.__name__}"
+    scorer.__doc__ = f"Scorer of :func:`{name}`, with its defaults."
+    return scorer
+
+
+average_precision_scorer = _with_defaults(average_precision)
+precision_at_n_scorer = _with_defaults(precision_at_n)
+recall_at_fpr_scorer = _with_defaults(recall_at_fpr)
+partial_auc_scorer = _with_defaults(partial_roc_auc)

@@ -1,5 +1,6 @@
 """Thresholds and probabilities for any detector."""
 
+import copy
 import warnings
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -23,7 +24,13 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from skdeepad._base import BaseDetector, FitTask, round_scores, set_threshold
+from skdeepad._base import (
+    FARTHEST,
+    BaseDetector,
+    FitTask,
+    round_scores,
+    set_threshold,
+)
 from skdeepad.thresholds._labels import check_both_classes, normal_scores
 from skdeepad.thresholds._make import make_threshold
 
@@ -55,7 +62,12 @@ class ThresholdedDetector(BaseDetector):
         What ``predict_proba`` makes of a score. "sigmoid" (Platt, [1]_) and
         "isotonic" ([2]_) are learnt from labels of both classes in ``fit``, with
         scikit-learn's calibration; use ``cv`` with them, or normal rows look
-        better than new ones will. "gaussian" needs no labels: the anomaly
+        better than new ones will. The sigmoid is one of the score's inverse
+        hyperbolic sine, in deviations of the normal rows: one of the score itself
+        would be flattened by a single very large error. A probability is one where
+        anomalies are as frequent as among the labels, however frequent they are in
+        other rows; ``predict`` goes by the threshold and not by one half.
+        "gaussian" needs no labels: the anomaly
         score's place in a normal distribution with the training scores' mean
         and deviation, 0 below the mean ([3]_, normal scaling): a common scale
         for scores, not a calibrated probability.
@@ -150,7 +162,8 @@ class ThresholdedDetector(BaseDetector):
                     "pass y with +1 for normal rows and -1 for anomalies, or cv=5."
                 )
             return _CrossValidated.keep_all(X, y, strategy)
-        random_state = getattr(detector, "random_state", None)
+        # A copy: fit draws from clones of the estimator, and leaves itself alone.
+        random_state = copy.deepcopy(getattr(detector, "random_state", None))
         return FitTask.divide(X, y, strategy, random_state)
 
     def _fit(self, X, task):
@@ -287,8 +300,11 @@ class _Calibrated:
         self._method = method
 
     def fit(self, scores, y):
-        # Newton steps from a slope of one don't reach a slope of a million.
-        self._mean, self._std = scores.mean(), scores.std() or 1.0
+        normal = scores[y == 1]
+        self._center = np.median(normal)
+        deviation = np.median(np.abs(normal - self._center))
+        # Also for Newton steps, which from a slope of one don't reach a million.
+        self._spread = deviation or normal.std() or 1.0
         if min(np.sum(y == 1), np.sum(y == -1)) < 2:
             raise ValueError(
                 f"probability={self._method!r} needs two rows or more of each label; "
@@ -311,7 +327,9 @@ class _Calibrated:
         return self
 
     def _scaled(self, scores):
-        return (scores[:, None] - self._mean) / self._std
+        with np.errstate(over="ignore"):
+            deviations = (scores[:, None] - self._center) / self._spread
+        return np.arcsinh(np.clip(deviations, -FARTHEST, FARTHEST))
 
     def __call__(self, scores):
         return self._calibrated.predict_proba(self._scaled(scores))

@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from scipy import sparse
 from scipy.optimize import isotonic_regression, minimize
-from scipy.stats import norm
+from scipy.stats import median_abs_deviation, norm
 from sklearn.base import BaseEstimator, clone
 from sklearn.cluster import KMeans
 from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import (
@@ -361,14 +362,17 @@ def platt(scores, y):
     """Platt (1999): a sigmoid most likely under his smoothed targets."""
     n_normal, n_anomalies = (y == 1).sum(), (y == -1).sum()
     targets = np.where(y == 1, (n_normal + 1) / (n_normal + 2), 1 / (n_anomalies + 2))
-    center, scale = scores.mean(), scores.std()
+    normal = scores[y == 1]
+
+    def scaled(scores):
+        return np.arcsinh((scores - np.median(normal)) / median_abs_deviation(normal))
 
     def loss(parameters):
-        logits = parameters[0] * (scores - center) / scale + parameters[1]
+        logits = parameters[0] * scaled(scores) + parameters[1]
         return (np.logaddexp(0, logits) - targets * logits).sum()
 
     slope, shift = minimize(loss, [1.0, 0.0], method="BFGS").x
-    return lambda new: 1 / (1 + np.exp(-slope * (new - center) / scale - shift))
+    return lambda new: 1 / (1 + np.exp(-slope * scaled(new) - shift))
 
 
 @pytest.mark.parametrize("cv", [None, 5])
@@ -381,6 +385,19 @@ def test_sigmoid_is_platts(cv, labelled):
         scores, _ = out_of_fold(OneClassSVM(), X, y, KFold(cv).split(X))
     expected = platt(scores, y)(detector.score_samples(X_new))
     np.testing.assert_allclose(detector.predict_proba(X_new)[:, 1], expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("farthest", [1e3, 1e90])
+def test_one_extreme_anomaly_does_not_flatten_the_sigmoid(farthest):
+    rng = np.random.default_rng(0)
+    X = np.r_[rng.normal(size=(500, 5)), rng.normal(size=(25, 5)) + 6]
+    X[-1] = farthest
+    y = np.repeat([1, -1], [500, 25])
+    network = AutoencoderDetector(random_state=0)
+    detector = ThresholdedDetector(network, probability="sigmoid").fit(X, y)
+    anomaly = detector.predict_proba(X)[:, 0]
+    assert anomaly[:500].mean() < 0.01
+    assert anomaly[500:].min() > 0.7
 
 
 @pytest.mark.parametrize("cv", [None, 5])
@@ -754,6 +771,29 @@ def test_training_rows_are_known_again_in_any_container(convert, problem):
     detector = ThresholdedDetector(OneClassSVM()).fit(X)
     with pytest.warns(UserWarning, match="look like rows of fit"):
         detector.fit_threshold(X, threshold="conformal")
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        pd.Series(["aa bb", "cc dd"] * 50, index=range(1000, 1100)),
+        pd.DataFrame(np.eye(100, 2), columns=["a", "dtype"], index=range(1000, 1100)),
+    ],
+)
+def test_rows_are_taken_by_place_and_not_by_a_tables_labels(X):
+    vectors = TfidfVectorizer() if X.ndim == 1 else StandardScaler()
+    detector = ThresholdedDetector(make_pipeline(vectors, OneClassSVM())).fit(X)
+    assert detector.predict(X).shape == (100,)
+
+
+def test_the_estimators_random_state_is_left_alone(problem):
+    X, _ = problem
+    forest = IsolationForest(n_estimators=5, random_state=np.random.RandomState(0))
+    first, second = (
+        ThresholdedDetector(forest, threshold="conformal").fit(X).score_samples(X)
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(first, second)
 
 
 def test_a_strategy_that_gives_nan_is_refused(problem):
