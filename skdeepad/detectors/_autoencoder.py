@@ -15,8 +15,8 @@ class AutoencoderDetector(ReconstructionMixin, BaseAutoencoderDetector):
     """Autoencoder whose mean squared reconstruction error is the anomaly score.
 
     The network is trained to give normal rows back through a narrow code; a row
-    it can't give back is an anomaly. Loss and score are the squared error,
-    averaged over the features ([1]_, eq. 1 and 3).
+    it can't give back is an anomaly. Loss ([1]_, eq. 1) and score (section 3.2) are
+    the squared error, averaged over the features.
 
     Parameters
     ----------

@@ -72,9 +72,10 @@ class DAGMM(BaseEstimationDetector):
     X so that it keeps away from zero, and set ``standardize=False``.
 
     The mixture is computed in float64. In training it is that of a batch, which should
-    hold many more rows than the code has dimensions: batches are of equal size, of
-    ``batch_size`` rows at most, those of rows held out for ``early_stopping`` too. With
-    ``distributed=True`` it is that of each process's own share of a batch.
+    hold many more rows than the code has dimensions: batches are of one size, of
+    ``batch_size`` rows at most, and the last (from 16 on) has nearly half as many or
+    more; those of rows held out for ``early_stopping`` too. With ``distributed=True``
+    it is that of each process's own share of a batch.
 
     ``partial_fit`` takes the scores' mixture from the rows of its last call, which
     should be hundreds: with a handful the detector is worth nothing.
@@ -156,8 +157,13 @@ class DAGMM(BaseEstimationDetector):
 
     def _n_batch(self, n_rows):
         # Even ones: the mixture of a few rows that were left would be nearly singular.
-        n_batches = -(-n_rows // int(self.batch_size))
-        return -(-n_rows // n_batches)
+        even = -(-n_rows // -(-n_rows // int(self.batch_size)))
+
+        def filled(size):
+            """How much of the last batch there is, where that is less than half."""
+            return min(0.5, (n_rows % size or size) / size)
+
+        return max(range(even, even // 2, -1), key=filled)
 
     def _before_training(self, network, x, continued):
         from skdeepad._training import mean_over_rows

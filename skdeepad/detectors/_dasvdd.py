@@ -1,5 +1,6 @@
 """Deep autoencoding support vector data descriptor (DASVDD)."""
 
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
@@ -31,16 +32,20 @@ class DASVDD(ReconstructionMixin, BaseAutoencoderDetector):
     gamma : "auto" or float, default="auto"
         Weight of the distance. "auto" takes the mean ratio of the two terms of
         the score over randomly initialised networks, with the centre at zero
-        (eq. 6); a warm start keeps it.
+        (eq. 6); a warm start keeps it. For codes of one or two numbers that mean is
+        not finite, and what is found is large and a matter of chance (for those of
+        one there is a warning): give a number.
     n_gamma_init : int, default=10
         Random initialisations of ``gamma="auto"`` (T in eq. 6).
     kappa : float in (0, 1], default=0.9
         Share of each batch that trains the networks. Below 1 the centre has one
-        row of a batch at least; with a fixed centre the networks have them all.
+        row of a batch at least, where there are two; with 1 it stays where it
+        started (section 4.8). With a fixed centre the networks have them all.
     center : {"trained", "mean", "fixed"}, default="trained"
         "trained": by AdaGrad, from a random start. "mean": set to the mean code
-        of the batch's remaining rows (eq. 4). "fixed": the mean code of all
-        training rows under the initial weights (section 4.5).
+        of the batch's remaining rows (eq. 4), in the end those of the last batch.
+        "fixed": the mean code of all training rows under the initial weights
+        (section 4.5).
     center_learning_rate : float, default=1.0
         Step size of AdaGrad.
     center_decay : float, default=0.1
@@ -73,6 +78,10 @@ class DASVDD(ReconstructionMixin, BaseAutoencoderDetector):
 
     ``feature_errors`` divides the reconstruction term among the features; the
     distance belongs to no feature.
+
+    Layers and training have defaults for tables (``docs/defaults.md``). The paper has
+    ``hidden_layer_sizes=(1024,), latent_dim=256, batch_size=200, max_epochs=300,
+    learning_rate=1e-3, weight_decay=1e-7`` for MNIST.
 
     References
     ----------
@@ -174,6 +183,14 @@ class DASVDD(ReconstructionMixin, BaseAutoencoderDetector):
                 "codes, and some are zero, or X holds values too large to square. Give "
                 "gamma a number, set latent_dim so that the code is linear, use "
                 "activation='leaky_relu', or scale X."
+            )
+        if network.center.value.shape[2] == 1:
+            warnings.warn(
+                "gamma='auto' (eq. 6) averages the inverse square of the initial "
+                "codes, which for a code of one number has no finite mean: gamma_ is "
+                f"{gamma:.3g} by chance. Give gamma a number, or raise latent_dim.",
+                UserWarning,
+                stacklevel=2,
             )
         return gamma
 

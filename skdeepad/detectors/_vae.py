@@ -60,6 +60,10 @@ default="expected_latent"
     Early stopping goes by the bound at the posterior's mean (eq. 17), which takes no
     noise.
 
+    Layers and training have defaults for tables (``docs/defaults.md``). The paper's
+    training is ``max_epochs=1000, early_stopping=True, n_iter_no_change=20,
+    learning_rate=1e-4, batch_size=128``.
+
     The paper does not name its likelihood. Unit variance makes the score
     ``0.5 * sum((x - x_reconstructed) ** 2)``, a constant, and the
     Kullback-Leibler term.

@@ -214,6 +214,15 @@ def test_no_batch_of_a_few_rows_is_left(params, expected, monkeypatch):
     assert sizes == expected
 
 
+@pytest.mark.parametrize("batch_size", [16, 20, 64, 256])
+def test_the_last_batch_is_nearly_half_as_large_as_others_or_more(batch_size):
+    detector = DAGMM(batch_size=batch_size)
+    for n_rows in [*range(1, 3 * batch_size**2, 7), 65281, 65282, 99841]:
+        size = detector._n_batch(n_rows)
+        assert min(n_rows, batch_size) / 4 < size <= batch_size
+        assert (n_rows % size or size) / size > 0.42
+
+
 @pytest.mark.parametrize("scale", [1e-3, 1e5, 1e6])
 def test_features_of_any_scale_have_a_mixture(scale):
     X = scale * np.random.default_rng(0).normal(size=(300, 3))

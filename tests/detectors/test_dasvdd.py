@@ -94,6 +94,14 @@ def test_gamma_auto_averages_over_initializations(problem):
     assert spread[1] < 0.5 * spread[0]
 
 
+def test_gamma_auto_of_a_code_of_one_number_is_warned_of(problem):
+    X, _ = problem
+    with pytest.warns(UserWarning, match="gamma_ is .* by chance. Give gamma a number"):
+        make(DASVDD, latent_dim=1).fit(X)
+    make(DASVDD, latent_dim=1, gamma=1.0).fit(X)
+    make(DASVDD, latent_dim=2).fit(X)
+
+
 def test_gamma_auto_refuses_codes_at_zero(problem):
     X, _ = problem
     with pytest.raises(ValueError, match="gamma='auto'"):
