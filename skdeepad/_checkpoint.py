@@ -64,9 +64,11 @@ class Checkpoint:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, self.path)
-        except OSError as error:
+        except BaseException as error:
             with suppress(OSError):
                 part.unlink()
+            if not isinstance(error, OSError):  # Ctrl-C
+                raise
             warnings.warn(
                 f"The checkpoint could not be written ({error}); training goes on, and "
                 "the one before it, if any, is kept.",

@@ -482,7 +482,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         """The fitted networks, to go on with under the parameters as they are now."""
         import torch
 
-        new = self._build_network(self.n_features_in_, self.n_estimators)
+        new = self._build_network(self.n_features_in_, int(self.n_estimators))
         shapes = {name: tuple(value.shape) for name, value in new.state_dict().items()}
         changed = self._changed_since_fit()
         if shapes != {name: value.shape for name, value in self._state.items()}:
@@ -570,7 +570,8 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         if state is not self._state or place != device:
             # Of a copy: another thread may fit the detector meanwhile.
             fitted = self._as_fitted()
-            network = fitted._build_network(fitted.n_features_in_, fitted.n_estimators)
+            members = int(fitted.n_estimators)
+            network = fitted._build_network(fitted.n_features_in_, members)
             network = fitted._load_state(network, torch.float64, device).eval()
             if id(self) not in SCORING:
                 finalize(self, SCORING.pop, id(self), None).atexit = False

@@ -456,10 +456,11 @@ def mean_over_rows(network, function, X, rows=None):
     else:
         chunks = _gather(X, rows, chunk_rows(network))
     total = 0.0
-    for x in chunks:
-        values = function(x.expand(network.members, -1, -1))
-        # Exact enough to hide the size of the chunks, which differs with the members.
-        total = total + values.sum(1, dtype=torch.float64)
+    with limit_threads(X.device, min(n_rows, chunk_rows(network)) * network.work):
+        for x in chunks:
+            values = function(x.expand(network.members, -1, -1))
+            # Exact enough to hide the chunks' size, which differs with the members.
+            total = total + values.sum(1, dtype=torch.float64)
     return (total / n_rows).to(torch.float32)
 
 

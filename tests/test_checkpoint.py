@@ -291,6 +291,18 @@ def test_a_full_disk_keeps_the_last_checkpoint(problem, tmp_path, monkeypatch):
     assert file.read_bytes() == before
 
 
+def test_an_interrupted_write_leaves_nothing(problem, tmp_path, monkeypatch):
+    X, _ = problem
+
+    def interrupted(number):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make(AutoencoderDetector, checkpoint_dir=tmp_path).fit(X)
+    assert not list(tmp_path.iterdir())
+
+
 def test_checkpoints_are_written_now_and_then(problem, tmp_path, monkeypatch):
     X, _ = problem
     monkeypatch.setattr(skdeepad._checkpoint, "INTERVAL", 3600.0)

@@ -502,6 +502,7 @@ def test_numpy_scalars_and_lists_are_accepted(cls, problem):
     if cls in DEEP:
         params |= {"batch_size": np.int32(16), "hidden_layer_sizes": [np.int64(8), 4]}
         params |= {"learning_rate": np.float32(1e-3), "batch_norm": np.True_}
+        params |= {"n_estimators": np.int8(2)}
     make(cls, **params).fit(X.tolist()).predict(X.tolist())
 
 

@@ -246,13 +246,21 @@ def test_reports_see_each_epoch_and_can_stop():
 def test_passes_without_gradients_are_chunked(monkeypatch):
     monkeypatch.setattr("skdeepad._training.CHUNK_BYTES", 4 * 2 * 2 * 3)
     network, X = Means(2), torch.arange(14.0).view(7, 2)
-    sizes = []
+    sizes, threads = [], set()
 
     def function(x):
         sizes.append(x.shape)
+        threads.add(torch.get_num_threads())
         return x.square().sum(2)
 
-    mean = mean_over_rows(network, function, X)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        mean = mean_over_rows(network, function, X)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert threads == {1}  # a second one would take longer to wake
     assert sizes == [(2, 3, 2), (2, 3, 2), (2, 1, 2)]
     torch.testing.assert_close(mean, X.square().sum(1).mean().expand(2))
 
