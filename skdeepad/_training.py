@@ -136,7 +136,8 @@ class GradientPhase:
         gradients = torch.autograd.grad(
             loss, self._parameters, torch.ones_like(loss), materialize_grads=True
         )
-        torch._foreach_copy_([p.grad for p in self._parameters], gradients)
+        with torch.no_grad():  # older torches give some that have a graph
+            torch._foreach_copy_([p.grad for p in self._parameters], gradients)
         return {name: part.detach() for name, part in parts.items()}
 
 
