@@ -327,10 +327,11 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
                 first, same = X[:1], True
                 with np.errstate(over="ignore", invalid="ignore"):
                     for chunk in chunks(X):
-                        self.scaler_.partial_fit(X[chunk])
-                        same &= (X[chunk] == first).all(axis=0)
+                        rows = X[chunk]
+                        self.scaler_.partial_fit(rows)
+                        same &= (rows == first).all(axis=0)
                 if self.standardize:
-                    # As moments has it.
+                    # Exactly, as in moments: rounding adds to large numbers.
                     self.scaler_.mean_[same] = first[0, same]
                     self.scaler_.var_[same], self.scaler_.scale_[same] = 0.0, 1.0
                     refuse_huge(self.scaler_.var_)
