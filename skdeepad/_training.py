@@ -452,12 +452,10 @@ def mean_over_rows(network, function, X, rows=None):
     """
     network.eval()
     n_rows = len(X) if rows is None else rows.shape[1]
-    if rows is None:
-        chunks = X.split(chunk_rows(network))
-    else:
-        chunks = _gather(X, rows, chunk_rows(network))
+    n_chunk = chunk_rows(network)
+    chunks = X.split(n_chunk) if rows is None else _gather(X, rows, n_chunk)
     total = 0.0
-    with limit_threads(X.device, min(n_rows, chunk_rows(network)) * network.work):
+    with limit_threads(X.device, min(n_rows, n_chunk) * network.work):
         for x in chunks:
             values = function(x.expand(network.members, -1, -1))
             # Exact enough to hide the chunks' size, which differs with the members.

@@ -88,11 +88,11 @@ class KernelPCADetector(
     }
 
     def _fit(self, X, task):
-        _, variances = moments(X)
+        self._mean, variances = moments(X)
         rng = check_random_state(self.random_state)
         if len(X) > self.max_samples:
             X = X[rng.choice(len(X), self.max_samples, replace=False)]
-        self._mean, _ = moments(X)
+            self._mean, _ = moments(X)
         self.X_fit_ = self._centred(X)
         self.gamma_ = self.gamma
         if self.gamma == "scale":

@@ -73,6 +73,7 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         # Centred first: for many rows PCA takes the covariance of what it is given, in
         # which a mean far from zero leaves no digits for the spread.
         mean, variances = moments(X)
+        # How large the means are that are rounded: those of features that vary.
         self._size = np.abs(mean[variances > 0]).max(initial=0.0)
         centred = X - mean
         self.pca_ = PCA(n_components=self.n_components, random_state=self.random_state)
@@ -94,24 +95,28 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
 
     def _score_samples(self, X):
         with np.errstate(over="ignore", invalid="ignore"):
-            scores = -self._errors(X).sum(axis=1)
+            centred = self._centred(X)
+            scores = -self._errors(centred).sum(axis=1)
         # Too far away for a number, or for the difference of two.
         scores[np.isnan(scores)] = -np.inf
         # What rounding leaves of a row that lies on the components, and changes from
         # batch to batch, is no error.
-        size = np.abs(X - self.pca_.mean_).max(axis=1) + self._size
+        size = np.abs(centred).max(axis=1) + self._size
         rounding = ROUNDING * X.shape[1] * size
         scores[np.sqrt(-scores) <= rounding] = 0.0
         return scores
 
-    def _errors(self, X):
-        centred = X - self.pca_.mean_
-        return (self._codes(X) @ self.pca_.components_ - centred) ** 2 / X.shape[1]
+    def _centred(self, X):
+        return X - self.pca_.mean_
 
     # PCA's own methods do not take a code without components.
 
-    def _codes(self, X):
-        return (X - self.pca_.mean_) @ self.pca_.components_.T
+    def _codes(self, centred):
+        return centred @ self.pca_.components_.T
+
+    def _errors(self, centred):
+        back = self._codes(centred) @ self.pca_.components_
+        return (back - centred) ** 2 / centred.shape[1]
 
     def transform(self, X):
         """Coordinates along the components.
@@ -124,7 +129,7 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         -------
         codes : ndarray of shape (n_samples, n_components)
         """
-        return self._codes(self._validate(X))
+        return self._codes(self._centred(self._validate(X)))
 
     def reconstruct(self, X):
         """Rows as the components give them back.
@@ -137,7 +142,7 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         -------
         X_reconstructed : ndarray of shape (n_samples, n_features)
         """
-        codes = self._codes(self._validate(X))
+        codes = self._codes(self._centred(self._validate(X)))
         return codes @ self.pca_.components_ + self.pca_.mean_
 
     def feature_errors(self, X):
@@ -151,4 +156,4 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         -------
         errors : ndarray of shape (n_samples, n_features)
         """
-        return self._errors(self._validate(X))
+        return self._errors(self._centred(self._validate(X)))

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import erf
+from scipy.stats import median_abs_deviation
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
@@ -300,11 +301,10 @@ class _Calibrated:
         self._method = method
 
     def fit(self, scores, y):
-        normal = scores[y == 1]
+        normal = normal_scores(scores, y)
         self._center = np.median(normal)
-        deviation = np.median(np.abs(normal - self._center))
         # Also for Newton steps, which from a slope of one don't reach a million.
-        self._spread = deviation or normal.std() or 1.0
+        self._spread = median_abs_deviation(normal) or normal.std() or 1.0
         if min(np.sum(y == 1), np.sum(y == -1)) < 2:
             raise ValueError(
                 f"probability={self._method!r} needs two rows or more of each label; "
