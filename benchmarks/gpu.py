@@ -23,7 +23,7 @@ from benchmarks.images import CONV, DENSE
 from benchmarks.results_file import LOCAL, ResultsFile, versions
 from benchmarks.search import PyODSearched, searches
 from benchmarks.tabular import DEEP
-from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
+from skdeepad import DASVDD, AutoencoderDetector, PixelCNNDetector, VAEDetector
 from skdeepad.datasets import fetch_adbench, fetch_mnist
 
 MAX_ROWS = 100_000
@@ -45,6 +45,11 @@ TASKS = {name: ("pendigits", cls(), FLOAT32) for name, cls in DEEP.items()} | {
     "16 autoencoders": ("pendigits", AutoencoderDetector(n_estimators=16), FLOAT32),
     "many rows": ("cover", AutoencoderDetector(batch_size=512, max_epochs=10), FLOAT32),
     "VAE of convolutions": ("mnist", VAEDetector(max_epochs=10, **CONV), ALL),
+    "PixelCNN": (
+        "mnist",
+        PixelCNNDetector(image_shape=CONV["image_shape"], max_epochs=3),
+        ALL,
+    ),
     "DASVDD 1024-256": ("mnist", DASVDD(max_epochs=10, **DENSE), ALL),
     "DASVDD 4096-1024": ("mnist", DASVDD(max_epochs=10, **WIDE), ALL),
 }

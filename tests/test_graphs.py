@@ -91,6 +91,7 @@ def stand_in(monkeypatch):
 
         return replay
 
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(skdeepad._graphs, "warm_up", warm_up)
     monkeypatch.setattr(skdeepad._graphs, "capture", record)
     monkeypatch.setattr(BaseDeepDetector, "_check_cuda_graphs", lambda *args: None)

@@ -1,6 +1,7 @@
 """Rows that are not all in memory, and rows that come in parts."""
 
 import pickle
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -13,8 +14,18 @@ from skdeepad import DASVDD, AutoencoderDetector
 from skdeepad._rows import RowSubset, Streamed, gather, place
 from tests.conftest import every_deep, every_lowering, lowered, make
 
-# Mebibytes of working memory in which nothing fits.
-TINY = 0
+
+@pytest.fixture
+def no_memory(monkeypatch):
+    """A context in which no copy of the rows fits in memory."""
+
+    @contextmanager
+    def context():
+        with config_context(working_memory=0), monkeypatch.context() as patch:
+            patch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 0))
+            yield
+
+    return context
 
 
 @pytest.fixture
@@ -43,10 +54,12 @@ def places(monkeypatch):
 @pytest.mark.parametrize(
     "params", [{}, {"early_stopping": True, "n_iter_no_change": 1, "n_estimators": 2}]
 )
-def test_streamed_rows_train_the_same_networks(cls, params, problem, memmap, places):
+def test_streamed_rows_train_the_same_networks(
+    cls, params, problem, memmap, places, no_memory
+):
     X, _ = problem
     resident = make(cls, max_epochs=20, **params).fit(X)
-    with config_context(working_memory=TINY):
+    with no_memory():
         streamed = make(cls, max_epochs=20, **params).fit(memmap)
     assert places == [torch.Tensor, Streamed]
     for name, value in resident._state.items():
@@ -57,7 +70,7 @@ def test_streamed_rows_train_the_same_networks(cls, params, problem, memmap, pla
     )
 
 
-def test_labelled_rows_are_not_copied(problem, memmap, places, monkeypatch):
+def test_labelled_rows_are_not_copied(problem, memmap, places, no_memory, monkeypatch):
     X, y = problem
     kinds = []
 
@@ -74,7 +87,7 @@ def test_labelled_rows_are_not_copied(problem, memmap, places, monkeypatch):
     note_rows_of("_rounded_scores")
     params = {"threshold": "conformal"}
     resident = make(AutoencoderDetector, **params).fit(X, y)
-    with config_context(working_memory=TINY):
+    with no_memory():
         streamed = make(AutoencoderDetector, **params).fit(memmap, y)
     assert kinds == [np.ndarray, np.ndarray, RowSubset, RowSubset]
     assert places == [torch.Tensor, Streamed]

@@ -56,7 +56,7 @@ def test_losses_are_the_papers(problem, monkeypatch, n_mining_steps):
     points = np.random.default_rng(1).uniform(-1, 1, (len(X), 3)).round(3)
 
     def given(self, network, x):
-        network.drawn = torch.tensor(points, dtype=torch.float32)[None]
+        network.drawn = x.new_tensor(points)[None]
         return network.drawn
 
     monkeypatch.setattr(OCGAN, "_draw", given)

@@ -743,14 +743,17 @@ def test_what_was_fitted_before_is_scored_once(problem):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("cls", [AutoencoderDetector, VAEDetector])
-def test_on_a_gpu(cls, problem, loops, monkeypatch):
+@pytest.mark.parametrize(
+    "cls, n_networks",
+    [(AutoencoderDetector, 2), (VAEDetector, 1)],  # with input noise and without
+)
+def test_on_a_gpu(cls, n_networks, problem, loops, monkeypatch):
     X, y = problem
     monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_ONCE", 3)
     detector, grid = make(cls, device="cuda"), GRIDS[cls.__name__]
     options = {"scoring": "roc_auc", "cv": CV, "refit": False}
     batched = BatchedGridSearchCV(detector, grid, n_jobs=2, **options).fit(X, y)
-    assert len(loops) == 1
+    assert len(loops) == n_networks
     one = GridSearchCV(detector, grid, **options).fit(X, y)
     np.testing.assert_allclose(
         batched.cv_results_["mean_test_score"],
