@@ -64,10 +64,10 @@ n_splits_, refit_time_, multimetric_
     -----
     On the CPU, the networks of a search are GridSearchCV's to the last bit as long as
     they are fully connected and their products are rounded alike beside others, which
-    layers, codes and last batches of few or odd sizes may not be. Otherwise, and on a
-    GPU, scores are equal to float32 tolerance; with batch normalisation, and of DAGMM
-    with few units, in which rounding grows from step to step, they may differ by a
-    hundredth, or more where few rows are scored.
+    layers, codes and last batches of few or odd sizes may not be. Otherwise scores are
+    equal to float32 tolerance. Where rounding grows from step to step they may differ
+    more: by a thousandth on a GPU, and by a hundredth with batch normalisation and of
+    DAGMM with few units, or more where few rows are scored.
 
     The winner is fitted as in GridSearchCV. In a pipeline the steps before the
     detector, such as a scaler, then see the labelled anomalies too; around a
