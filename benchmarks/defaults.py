@@ -163,6 +163,7 @@ CHANGES = {
         {"loss_reduction": "mean", "score_reduction": "mean"},
     ],
     "DeepSVDD": [
+        {"fit_intercept": False},
         {"pretrain_epochs": 10},
         {"pretrain_epochs": 30},
         {"pretrain_epochs": 100},

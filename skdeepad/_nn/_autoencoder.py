@@ -45,8 +45,9 @@ class Autoencoder(nn.Module):
         Squash the reconstruction to (0, 1).
     batch_norm : bool, default=False
         Normalise before each hidden activation.
-    bias : bool, default=True
-        Whether layers add a trained number to each of their outputs.
+    bias : bool or "first", default=True
+        Whether layers add a trained number to each of their outputs, or the first alone
+        does.
     code_activation : str, default=None
         A key of ``ACTIVATIONS``, after the encoder's last layer.
 
@@ -135,7 +136,8 @@ class Autoencoder(nn.Module):
 
     def _layer(self, make_layer, n_in, n_out, *args, positions=1, bias=True):
         """A layer, counted in width and work; convolved at so many positions."""
-        bias = bias and self._bias
+        # No work is counted yet before the first one.
+        bias = bias and (not self.work if self._bias == "first" else self._bias)
         layer = make_layer(self.members, n_in, n_out, *args, bias=bias)
         self.width = max(self.width, n_out * positions)
         self.work += layer.weight.numel() * positions
@@ -150,7 +152,7 @@ class Autoencoder(nn.Module):
             self._layer(make_layer, n_in, n_out, *args, positions=positions, bias=bias)
         ]
         if batch_norm:
-            block.append(BatchNorm(self.members, n_out, affine=self._bias))
+            block.append(BatchNorm(self.members, n_out, affine=self._bias is True))
         block.append(Activation(activation))
         if dropout:
             block.append(Dropout(self.members, dropout, activation))

@@ -24,10 +24,10 @@ class DeepSVDD(BaseAutoencoderDetector):
 
     The anomaly score is the squared distance of a row's code from the centre ([1]_,
     eq. 5), which is the mean code of the training rows before training, each coordinate
-    at least 0.1 from zero. No layer has a bias, nor batch normalisation a scale or
-    shift, and ``activation`` can't be "tanh" or "elu", which are bounded by numbers
-    other than zero: with these the network could map all rows to the centre (section
-    3.3).
+    at least 0.1 from zero. No layer but the first (see ``fit_intercept``) has a bias,
+    nor batch normalisation a scale or shift, and ``activation`` can't be "tanh", "elu"
+    or "softplus", whose bounds are not zero, or which are not zero at zero: with these
+    the network could map all rows to the centre (section 3.3).
 
     Parameters
     ----------
@@ -36,6 +36,12 @@ class DeepSVDD(BaseAutoencoderDetector):
         the loss. 1 is one-class Deep SVDD (eq. 4). Less is soft-boundary Deep SVDD
         (eq. 3), with the radius that makes its loss the least for each batch: at most
         this share of the rows is outside.
+    fit_intercept : bool, default={fit_intercept}
+        Whether the first layer has a bias, which the paper's networks have not. Without
+        one a row of zeros has the code zero, whatever is learnt, and is as far from the
+        centre as that is: a row at the mean of standardised data is an anomaly.
+        ``batch_norm`` takes the bias away again. False is for rows to which zero is no
+        typical value, such as pixels in [0, 1].
     pretrain_epochs : int, default={pretrain_epochs}
         Passes over the training rows by which an autoencoder is trained first, with the
         same step and batch size; its encoder is then where training starts, as in the
@@ -78,12 +84,14 @@ class DeepSVDD(BaseAutoencoderDetector):
     activation: str = "leaky_relu"
     weight_decay: float = 1e-6
     nu: float = 1.0
+    fit_intercept: bool = True
     pretrain_epochs: int = 0
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseAutoencoderDetector._parameter_constraints,
         "activation": [StrOptions({"relu", "leaky_relu", "gelu", "silu", "identity"})],
         "nu": [Interval(Real, 0, 1, closed="right")],
+        "fit_intercept": ["boolean"],
         "pretrain_epochs": [Interval(Integral, 0, None, closed="left")],
     }
 
@@ -112,7 +120,8 @@ class DeepSVDD(BaseAutoencoderDetector):
         return network
 
     def _build_autoencoder(self, n_features, members, decodes=True):
-        return super()._build_network(n_features, members, bias=False, decodes=decodes)
+        bias = "first" if self.fit_intercept else False
+        return super()._build_network(n_features, members, bias=bias, decodes=decodes)
 
     @in_own_modes
     def _train(self, run, **options):

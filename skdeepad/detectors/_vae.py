@@ -12,8 +12,9 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skdeepad._random import row_keys, row_normals
 from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
 
-# Beyond any posterior a normal row has; keeps the score of an extreme one finite.
-LOG_STD_MAX = 20.0
+# Beyond any posterior a normal row has: the prior's is 0. The exponential of an extreme
+# row would drown all others' in the loss.
+LOG_STD_MAX = 5.0
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -66,7 +67,10 @@ default="expected_latent"
 
     The paper does not name its likelihood. Unit variance makes the score
     ``0.5 * sum((x - x_reconstructed) ** 2)``, a constant, and the
-    Kullback-Leibler term.
+    Kullback-Leibler term. Features of unit variance, as ``standardize`` makes them,
+    leave a code little to tell then: on many tables it tells next to nothing (the
+    paper's posterior collapse, which ``history_["kl"]`` shows), and the score is nearly
+    a row's distance from the mean, by which rows between clusters are normal.
 
     References
     ----------
@@ -145,7 +149,8 @@ default="expected_latent"
     def _posterior(self, network, x):
         """Mean and log standard deviation of the code (eq. 10)."""
         mean, log_std = network.encode(x).chunk(2, dim=2)
-        return mean, log_std.clamp(max=LOG_STD_MAX)
+        # The gradient passes, or what is beyond would never come back.
+        return mean, log_std - (log_std - LOG_STD_MAX).relu().detach()
 
     def _loss(self, network, x):
         mean, log_std = self._posterior(network, x)
@@ -240,24 +245,23 @@ class _Posterior:
     def record(self, codes):
         mean, log_std = codes.float().chunk(2, dim=2)
         n_rows = mean.shape[1]
-        below = log_std <= LOG_STD_MAX
         log_std = log_std.clamp(max=LOG_STD_MAX)
         std = log_std.exp()
         spread = std * self._noise.noise_like(std)
         kl = mean.square().addcmul_(std, std).sub_(log_std, alpha=2).sub_(1)
         self.kl = kl.sum((1, 2)).mul_(0.5 / n_rows)
-        return mean + spread, (mean, std, spread, below)  # eq. 12
+        return mean + spread, (mean, std, spread)  # eq. 12
 
     def backward(self, gradient, saved, wanted):
         import torch
 
-        mean, std, spread, below = saved
+        mean, std, spread = saved
         weight = self._beta / mean.shape[1]
         if getattr(weight, "ndim", 0):  # each member's own
             weight = weight.view(-1, 1, 1)
         by_mean = (mean * weight).add_(gradient)
         by_log_std = std.square().sub_(1).mul_(weight).addcmul_(gradient, spread)
-        return torch.cat([by_mean, by_log_std.mul_(below)], 2)
+        return torch.cat([by_mean, by_log_std], 2)
 
 
 def _kl_divergence(mean, log_std):

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.spatial.distance import cdist
+from scipy.special import logsumexp
 from sklearn.model_selection import KFold
 from sklearn.neighbors import KernelDensity
 
@@ -22,7 +24,7 @@ def test_cv_takes_the_bandwidth_with_the_largest_held_out_likelihood():
     widths = [0.05, 0.4, 3.0]
     held_out = [
         sum(
-            KernelDensity(bandwidth=w).fit(X[train]).score(X[test])
+            KernelDensity(bandwidth=w, leaf_size=100).fit(X[train]).score(X[test])
             for train, test in KFold(4).split(X)
         )
         for w in widths
@@ -38,9 +40,24 @@ def test_candidates_follow_the_scale_of_the_data(scale):
     assert KDEDetector().fit(scale * X).bandwidth_ == pytest.approx(scale * width)
 
 
-def test_named_bandwidths():
-    X = np.random.default_rng(0).normal(size=(100, 2))
-    assert KDEDetector(bandwidth="scott").fit(X).bandwidth_ == 100 ** (-1 / 6)
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+@pytest.mark.parametrize("rule", ["scott", "silverman"])
+def test_named_bandwidths(rule, scale):
+    X = scale * np.random.default_rng(0).normal(size=(100, 2))
+    factor = stats.gaussian_kde(X.T, bw_method=rule).factor
+    expected = factor * X.std(axis=0).mean()
+    assert KDEDetector(bandwidth=rule).fit(X).bandwidth_ == pytest.approx(expected)
+
+
+def test_rows_far_from_all_others():
+    """Where the sums of scikit-learn's tree with leaves of 40 rows cancel."""
+    X = np.random.default_rng(0).normal(size=(1000, 20))
+    far = np.linspace(0, 24, 9)[:, None] * np.ones((1, 20)) / np.sqrt(20)
+    detector = KDEDetector(bandwidth=0.5).fit(X)
+    kernels = -cdist(far, X, "sqeuclidean") / (2 * 0.5**2)
+    expected = logsumexp(kernels, axis=1) - np.log(1000)
+    expected -= 20 * np.log(0.5 * np.sqrt(2 * np.pi))
+    np.testing.assert_allclose(detector.score_samples(far), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1e-24, 1e20])

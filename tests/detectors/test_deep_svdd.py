@@ -37,14 +37,17 @@ def test_the_loss_of_all_rows_is_their_mean_distance():
     torch.testing.assert_close(weights, torch.full((2, 7), 1 / 7))
 
 
-def test_score_is_equation_5(problem):
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_score_is_equation_5(problem, fit_intercept):
     X, _ = problem
-    detector = make(DeepSVDD, hidden_layer_sizes=(5, 4), latent_dim=3).fit(X)
+    params = {"hidden_layer_sizes": (5, 4), "latent_dim": 3}
+    detector = make(DeepSVDD, fit_intercept=fit_intercept, **params).fit(X)
     z = detector.scaler_.transform(X)
     weights = [detector._state[f"encoder.{i}.weight"][0] for i in (0, 2, 4)]
+    intercept = detector._state["encoder.0.bias"][0] if fit_intercept else 0.0
     for weight in weights[:-1]:
-        z = z @ weight.astype(np.float64)
-        z = np.where(z > 0, z, 0.01 * z)
+        z = z @ weight.astype(np.float64) + intercept
+        z, intercept = np.where(z > 0, z, 0.01 * z), 0.0
     z = z @ weights[-1].astype(np.float64)
     np.testing.assert_allclose(detector.transform(X), z, rtol=1e-6, atol=1e-8)
     expected = -((z - detector.center_[0]) ** 2).sum(1)
@@ -145,6 +148,17 @@ def test_without_pretraining_the_decoder_has_no_effect(problem):
     np.testing.assert_array_equal(*scores)
 
 
+def test_a_typical_row_is_normal():
+    """Without an intercept the row of zeros has the code zero, off the centre."""
+    X = np.random.default_rng(0).normal(size=(1000, 10))
+    flagged = [
+        make(DeepSVDD, max_epochs=20, fit_intercept=value).fit(X).predict(0.2 * X) == -1
+        for value in (False, True)
+    ]
+    assert flagged[0].mean() > 0.5
+    assert flagged[1].mean() < 0.01
+
+
 @pytest.mark.parametrize("params", [{}, CONV])
 def test_nothing_can_shift_a_code(params, problem):
     X, _ = problem
@@ -157,11 +171,15 @@ def test_nothing_can_shift_a_code(params, problem):
         weight = detector._state[name.replace("running_mean", "weight")]
         assert (weight == 1).all()
     assert names
-    plain = make(DeepSVDD, **params).fit(X)
-    assert not any(name.endswith("bias") for name in plain._state)
+    for fit_intercept, first in (
+        (False, []),
+        (True, [f"encoder.{bool(params):d}.bias"]),
+    ):
+        plain = make(DeepSVDD, fit_intercept=fit_intercept, **params).fit(X)
+        assert [name for name in plain._state if name.endswith("bias")] == first
 
 
-@pytest.mark.parametrize("name", ["tanh", "elu"])
+@pytest.mark.parametrize("name", ["tanh", "elu", "softplus"])
 def test_activations_with_another_bound_than_zero_are_refused(name, problem):
     with pytest.raises(ValueError, match="activation"):
         make(DeepSVDD, activation=name).fit(problem[0])

@@ -6,7 +6,7 @@ import torch
 from scipy import integrate, stats
 
 from skdeepad import VAEDetector
-from skdeepad.detectors._vae import _kl_divergence
+from skdeepad.detectors._vae import LOG_STD_MAX, _kl_divergence
 from tests.conftest import make
 
 
@@ -130,6 +130,17 @@ def test_scores_of_extreme_rows_stay_finite(fitted, params):
     detector, X = fitted(**params)
     extreme = np.r_[X[:1] * 1e4, X[:1] + 1e6, X[:1] * 1e300]
     assert np.isfinite(detector.score_samples(extreme)).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_far_row_does_not_drown_the_others(seed):
+    X = np.random.default_rng(0).normal(size=(400, 6))
+    X[0] = 1000.0
+    params = {"standardize": False, "max_epochs": 20, "random_state": seed}
+    kl = make(VAEDetector, **params).fit(X).history_["kl"]
+    # At most that of its posterior's bound, and of its mean; others have about one.
+    bound = 0.5 * np.exp(2 * LOG_STD_MAX) * 16 / len(X)
+    assert kl.max() < 10 * bound
 
 
 def test_training_lowers_the_negative_elbo_and_trains_the_posterior(problem):
