@@ -5,6 +5,9 @@ Protocol: of each set, a random half of the normal rows is for training (at most
 Detectors have their defaults, behind a ``StandardScaler`` in one pipeline. Seed s
 draws the split and is the detector's ``random_state``. Sets are averaged over seeds
 before they are compared. Nothing is tuned on the test rows.
+
+With ``--training contaminated`` it is a random half of the normal rows and of the
+anomalies, whose labels are not shown, and the other halves are for testing.
 """
 
 import argparse
@@ -51,18 +54,20 @@ from skdeepad.datasets import (
     load_wine,
 )
 
-DEEP = (
-    AutoencoderDetector,
-    VAEDetector,
-    DASVDD,
-    DeepSVDD,
-    DSEBM,
-    DAGMM,
-    LatentAutoregressionDetector,
-    OCGAN,
-    AnoGAN,
-)
-DEEP = {detector.__name__: detector for detector in DEEP}
+DEEP = {
+    detector.__name__: detector
+    for detector in (
+        AutoencoderDetector,
+        VAEDetector,
+        DASVDD,
+        DeepSVDD,
+        DSEBM,
+        DAGMM,
+        LatentAutoregressionDetector,
+        OCGAN,
+        AnoGAN,
+    )
+}
 
 
 def of_scaled_rows(detector, random_state):
@@ -121,7 +126,8 @@ class PyODAutoEncoder(OutlierMixin, BaseEstimator):
 # Run only where asked for: PyOD is no part of the development environment.
 OPTIONAL = {"PyOD AutoEncoder": PyODAutoEncoder}
 IMPORTS = {"PyOD AutoEncoder": ["pyod.models.auto_encoder"]}
-KEY = ["dataset", "method", "seed", "max_train_rows", "params_id"]
+TRAINING = "normal", "contaminated"
+KEY = ["dataset", "method", "seed", "training", "max_train_rows", "params_id"]
 MEASURES = [
     "n_train",
     "n_test",
@@ -135,19 +141,30 @@ MEASURES = [
 COLUMNS = [*KEY, *MEASURES, "n_jobs", *versions()]
 
 
-def split(X, y, seed, max_train_rows):
-    """Half of the normal rows (at most so many) to train, all the rest to test."""
+def split(X, y, seed, max_train_rows, training="normal"):
+    """Half of the normal rows (at most so many) to train, all the rest to test.
+
+    Of contaminated training rows half of the anomalies, too.
+    """
     rng = np.random.default_rng(seed)
     normal = rng.permutation(np.flatnonzero(y == 1))
     half = len(normal) // 2
-    test = np.r_[normal[half:], np.flatnonzero(y == -1)]
-    return X[normal[:half][:max_train_rows]], X[test], y[test]
+    train, anomalies = normal[:half], np.flatnonzero(y == -1)
+    if training == "contaminated":
+        anomalies = rng.permutation(anomalies)
+        unseen = len(anomalies) // 2
+        train = rng.permutation(np.r_[train, anomalies[unseen:]])
+        anomalies = anomalies[:unseen]
+    test = np.r_[normal[half:], anomalies]
+    return X[train[:max_train_rows]], X[test], y[test]
 
 
 def run_unit(load, unit):
     """Train and test one method on one split; a row of results."""
     X, y = load(return_X_y=True)
-    train, test, labels = split(X, y, unit["seed"], unit["max_train_rows"])
+    train, test, labels = split(
+        X, y, unit["seed"], unit["max_train_rows"], unit["training"]
+    )
     detector = make_pipeline(
         StandardScaler(), (METHODS | OPTIONAL)[unit["method"]](unit["seed"])
     )
@@ -235,6 +252,7 @@ def run(loaders, results, args):
             "dataset": dataset,
             "method": method,
             "seed": seed,
+            "training": args.training,
             "max_train_rows": args.max_train_rows,
             "params_id": params_id((METHODS | OPTIONAL)[method](0)),
         }
@@ -332,6 +350,12 @@ def parse(arguments):
         "--with-pyod", action="store_true", help="its autoencoder too; needs PyOD 3"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument(
+        "--training",
+        choices=TRAINING,
+        default=TRAINING[0],
+        help="whether half of the anomalies are among the training rows, unlabelled",
+    )
     parser.add_argument("--max-train-rows", type=int, default=5000)
     add_arguments(parser)
     parser.add_argument(
@@ -344,7 +368,7 @@ def parse(arguments):
     if args.with_pyod:
         if importlib.util.find_spec("pyod") is None:
             parser.error("--with-pyod needs PyOD 3: pip install pyod")
-        args.methods += OPTIONAL
+        args.methods = [*args.methods, *OPTIONAL]
     return args
 
 
@@ -362,8 +386,8 @@ def main(arguments=None):
     rows = run(loaders, results, args)
     print(
         f"\n{len(loaders)} data sets, {len(args.seeds)} seed(s), at most "
-        f"{args.max_train_rows} training rows; AUROC, AP (average precision) and "
-        "seconds are means over the sets.\n"
+        f"{args.max_train_rows} {args.training} training rows; AUROC, AP (average "
+        "precision) and seconds are means over the sets.\n"
     )
     print(to_markdown(summarize(rows)))
     print(f"\nRows: {path}")

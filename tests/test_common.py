@@ -562,6 +562,7 @@ EFFECTS = {
     "beta": (0.3, {}),
     "likelihood": ("bernoulli", {"standardize": False}),
     "nu": (0.2, {}),
+    "fit_intercept": (False, {}),
     "pretrain_epochs": (4, {}),
     "n_components": (2, {}),
     "estimation_layer_sizes": ((5,), {}),

@@ -133,7 +133,7 @@ def test_own_table(tmp_path, capsys):
 
 def test_figures_are_those_of_the_protocol():
     unit = {"dataset": "wine", "method": "OneClassSVM", "seed": 3}
-    unit |= {"max_train_rows": 40, "params_id": ""}
+    unit |= {"training": "normal", "max_train_rows": 40, "params_id": ""}
     row = tabular.run_unit(load_wine, unit)
     X, y = load_wine(return_X_y=True)
     train, test, labels = tabular.split(X, y, 3, 40)
@@ -156,6 +156,18 @@ def test_split_keeps_rows_apart():
     assert (labels == -1).sum() == 10
     other, _, _ = tabular.split(X, y, 1, 1000)
     assert not np.array_equal(other, train)
+
+
+def test_half_of_the_anomalies_may_be_among_the_training_rows():
+    X = np.arange(30.0)[:, None]
+    y = np.r_[np.ones(20, dtype=int), -np.ones(10, dtype=int)]
+    train, test, labels = tabular.split(X, y, 0, 1000, "contaminated")
+    assert sorted(np.r_[train, test].ravel()) == list(range(30))
+    assert (train >= 20).sum() == (labels == -1).sum() == 5
+    fewer, test_again, _ = tabular.split(X, y, 0, 6, "contaminated")
+    np.testing.assert_array_equal(fewer, train[:6])
+    assert (fewer >= 20).any()
+    np.testing.assert_array_equal(test_again, test)
 
 
 def test_summary_of_known_figures():
