@@ -260,7 +260,7 @@ COLUMNS = [*KEY, "auroc", "fit_seconds", "n_jobs", *versions()]
 def all_settings():
     """Pairs of a detector's name and its parameters."""
     for name in DETECTORS:
-        for settings in [*_courses(COURSES.get(name, "")), *CHANGES[name]]:
+        for settings in [*_courses(COURSES.get(name, "")), *CHANGES.get(name, [])]:
             yield name, settings
 
 

@@ -1,7 +1,6 @@
 """What every detector shares: labels, thresholds, and a fit that is all or nothing."""
 
 import functools
-import warnings
 from dataclasses import dataclass
 from math import ceil
 from numbers import Real
@@ -19,6 +18,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, validate_dat
 
 from skdeepad._docs import insert_shared_docs
 from skdeepad._random import row_keys
+from skdeepad._warnings import warn
 from skdeepad.thresholds._conformal import benjamini_hochberg, conformal_p_values
 from skdeepad.thresholds._labels import (
     check_both_classes,
@@ -27,6 +27,13 @@ from skdeepad.thresholds._labels import (
     to_labels,
 )
 from skdeepad.thresholds._make import make_threshold
+
+# What to do where the training parts of a search have no anomalies.
+SEARCH = (
+    "In a search whose training parts hold normal rows only (OneClassKFold), set this "
+    "on the winner, fitted again or by fit_threshold; or divide the rows by "
+    "StratifiedKFold: detectors train on the normal rows of a part alone."
+)
 
 # Largest scaled value that is told from larger ones, whose squares may overflow.
 FARTHEST = 1e100
@@ -43,8 +50,7 @@ def _all_or_nothing(fit):
         try:
             return fit(self, *args, **kwargs)
         except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
+            self.__dict__ = before
             raise
 
     return wrapper
@@ -132,11 +138,11 @@ def set_threshold(detector, strategy, scores, y):
             f"find_offset of {strategy!r} gave NaN: it must give a number, the score "
             "below which a row is an anomaly."
         )
-    detector.offset_ = offset
     if getattr(strategy, "calibration_size", None) is None:
         vars(detector).pop("calibration_scores_", None)
     else:
         detector.calibration_scores_ = np.sort(normal_scores(scores, y))
+    detector.offset_ = offset
 
 
 def moments(X):
@@ -171,13 +177,11 @@ def warn_if_alike(X, scaled):
     # What nine of ten values that differ from the median keep within, by column.
     typical = distances[len(X) - 1 - n_differ // 10, np.arange(X.shape[1])]
     if n_differ.any() and typical[n_differ > 0].max() < ALIKE:
-        warnings.warn(
+        warn(
             "Most rows look alike to the networks: in each column, nine of ten values "
             f"are within {ALIKE} of the median, in the networks' scale. A few that are "
             "far out may have set that scale: remove or clip them, or take logarithms. "
             "With standardize=False, multiply X.",
-            UserWarning,
-            stacklevel=2,
         )
 
 
@@ -414,13 +418,11 @@ class BaseDetector(OutlierMixin, BaseEstimator):
                 return
             given |= np.isin(known, keys if y is None else keys[y[chunk] == 1])
         if given.mean() > 0.5:
-            warnings.warn(
+            warn(
                 "Most of these rows look like rows of fit, whose scores are too good: "
                 "the false-alarm rate and p-values of a conformal threshold need "
                 "normal rows that were not trained on. Give such rows, or set "
                 "threshold='conformal' before fit, which holds some out.",
-                UserWarning,
-                stacklevel=3,
             )
 
     def _labels(self, X, y, strategy):
@@ -429,10 +431,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             check_both_classes(
                 y,
                 f"The threshold {strategy!r}",
-                "Add such rows, or use threshold='max_train', which needs none. In a "
-                "search whose training parts hold normal rows only (OneClassKFold), "
-                "leave the threshold at 'auto' and call fit_threshold on the winner, "
-                "or put it (a pipeline, say) in a ThresholdedDetector.",
+                "Add such rows, or use threshold='max_train', which needs none. "
+                + SEARCH,
             )
         if y is None:
             return None

@@ -1,13 +1,14 @@
 """Files from which an interrupted fit goes on."""
 
 import os
-import warnings
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from uuid import uuid4
 
 import numpy as np
+
+from skdeepad._warnings import warn
 
 # Seconds between writes: short epochs are quicker trained again than written.
 INTERVAL = 10.0
@@ -69,11 +70,10 @@ class Checkpoint:
                 part.unlink()
             if not isinstance(error, OSError):  # Ctrl-C
                 raise
-            warnings.warn(
+            warn(
                 f"The checkpoint could not be written ({error}); training goes on, and "
                 "the one before it, if any, is kept.",
                 RuntimeWarning,
-                stacklevel=2,
             )
         self._written = monotonic()
 
@@ -82,10 +82,9 @@ class Checkpoint:
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:
-            warnings.warn(
+            warn(
                 f"The checkpoint of a fit that ended could not be removed ({error}).",
                 RuntimeWarning,
-                stacklevel=2,
             )
 
     def _read(self):

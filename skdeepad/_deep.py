@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import warnings
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,10 +32,14 @@ from skdeepad._base import (
 from skdeepad._callbacks import EpochReports
 from skdeepad._checkpoint import Checkpoint
 from skdeepad._random import member_seeds
+from skdeepad._warnings import warn
 from skdeepad.thresholds._make import make_threshold
 
 # Multiply-adds of a step and network from which bfloat16 pays (precision="auto").
 LARGE_WORK = 1e8
+
+# Parameters that a later fit alone reads.
+ONLY_LATER = "random_state", "threshold", "contamination", "device", "checkpoint_dir"
 
 # Equal rows may have other names, and their codes may be wanted in another container.
 SETTLED_BY_VALIDATION = "n_features_in_", "feature_names_in_", "_sklearn_output_config"
@@ -298,7 +301,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         import torch
 
         from skdeepad._processes import check_group, same_for_all
-        from skdeepad._rows import chunks, place
+        from skdeepad._rows import place
         from skdeepad._settings import gpu_settings
         from skdeepad._training import build, split_validation
 
@@ -321,20 +324,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         else:
             before, first_epoch = {}, 0
             if scaled is None:
-                self.scaler_ = StandardScaler(
-                    with_mean=self.standardize, with_std=self.standardize
-                )
-                first, same = X[:1], True
-                with np.errstate(over="ignore", invalid="ignore"):
-                    for chunk in chunks(X):
-                        rows = X[chunk]
-                        self.scaler_.partial_fit(rows)
-                        same &= (rows == first).all(axis=0)
-                if self.standardize:
-                    # Exactly, as in moments: rounding adds to large numbers.
-                    self.scaler_.mean_[same] = first[0, same]
-                    self.scaler_.var_[same], self.scaler_.scale_[same] = 0.0, 1.0
-                    refuse_huge(self.scaler_.var_)
+                self.scaler_ = _learn_scale(X, self.standardize)
             else:
                 self.scaler_, x = scaled
             network = build(partial(self._build_network, X.shape[1]), seeds)
@@ -460,13 +450,12 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
             )
 
     def _warn_unconverged(self, unconverged, n_members):
-        warnings.warn(
+        warn(
             f"{unconverged} of {n_members} network(s) still improved on "
             f"the held-out rows within n_iter_no_change={self.n_iter_no_change} "
             f"epochs of the end at max_epochs={self.max_epochs}: the best weights "
             "so far are kept. Raise max_epochs.",
             ConvergenceWarning,
-            stacklevel=3,
         )
 
     def _n_validation(self, X):
@@ -487,7 +476,9 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         shapes = {name: tuple(value.shape) for name, value in new.state_dict().items()}
         changed = self._changed_since_fit()
         if shapes != {name: value.shape for name, value in self._state.items()}:
-            changed.append("the networks' layers or their shapes")
+            changed.append(
+                "the networks' layers or their shapes (dropout=0.0 has no layer)"
+            )
         if changed:
             raise ValueError(
                 "warm_start=True and partial_fit continue the fitted networks, but "
@@ -543,9 +534,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
     def _note_params(self):
         """Keep the parameters that the state is read with."""
         params = self.get_params(deep=False)
-        # What a later fit alone reads need not be kept as it was.
-        only_later = "random_state threshold contamination device checkpoint_dir"
-        for name in only_later.split():
+        for name in ONLY_LATER:
             del params[name]
         self._fitted_params = copy.deepcopy(params)
 
@@ -593,8 +582,9 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
     def _scale(self, X):
         """Rows in the scale the network was trained in, float64."""
         if self.scaler_.with_mean:
-            X = np.subtract(X, self.scaler_.mean_, dtype=np.float64, order="C")
-            X /= self.scaler_.scale_
+            with np.errstate(over="ignore"):
+                X = np.subtract(X, self.scaler_.mean_, dtype=np.float64, order="C")
+                X /= self.scaler_.scale_
         else:
             X = np.array(X, dtype=np.float64, order="C")
         # Farther rows are as anomalous as any, and their squares would overflow.
@@ -665,7 +655,14 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
     def _score_samples(self, X):
         def score(fitted, network, x, X):
-            return -fitted._anomaly_scores(network, x, X).mean(0)
+            scores = fitted._anomaly_scores(network, x, X)
+            if scores.shape != x.shape[:2]:
+                raise ValueError(
+                    f"{type(self).__name__}._anomaly_scores gave a tensor of shape "
+                    f"{tuple(scores.shape)}, expected (members, n) = "
+                    f"{tuple(x.shape[:2])}."
+                )
+            return -scores.mean(0)
 
         return self._map_rows(X, score)
 
@@ -725,6 +722,28 @@ class FeatureErrorsMixin:
     def _feature_errors(self, network, x):
         """Parts of the anomaly score ``(members, n, n_features)``."""
         raise NotImplementedError
+
+    def _anomaly_scores(self, network, x, X):
+        return self._feature_errors(network, x).sum(2)
+
+
+def _learn_scale(X, standardize):
+    """A scaler of these rows, or one that changes nothing."""
+    from skdeepad._rows import chunks
+
+    scaler = StandardScaler(with_mean=standardize, with_std=standardize)
+    first, same = X[:1], True
+    with np.errstate(over="ignore", invalid="ignore"):
+        for chunk in chunks(X):
+            rows = X[chunk]
+            scaler.partial_fit(rows)
+            same &= (rows == first).all(axis=0)
+    if standardize:
+        # Exactly, as in moments: rounding adds to large numbers.
+        scaler.mean_[same] = first[0, same]
+        scaler.var_[same], scaler.scale_[same] = 0.0, 1.0
+        refuse_huge(scaler.var_)
+    return scaler
 
 
 def _has_bf16(device):

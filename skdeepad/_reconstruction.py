@@ -61,6 +61,11 @@ class BaseAutoencoderDetector(BaseEncoderDetector):
         "output_activation": [StrOptions({"identity", "sigmoid"})],
     }
 
+    _fixed_by_first_fit: ClassVar[tuple] = (
+        *BaseEncoderDetector._fixed_by_first_fit,
+        "output_activation",
+    )
+
     # What the loss is made of, and ``_set_gradients`` writes out.
     _loss_methods: ClassVar[frozenset] = frozenset({"_loss"})
 
@@ -136,11 +141,7 @@ class BaseAutoencoderDetector(BaseEncoderDetector):
                 return True
             if not self._loss_methods.isdisjoint(vars(cls)):
                 return False
-
-    _fixed_by_first_fit: ClassVar[tuple] = (
-        *BaseEncoderDetector._fixed_by_first_fit,
-        "output_activation",
-    )
+        return False
 
     def _check_input(self, X, y):
         if self.output_activation == "sigmoid":

@@ -159,12 +159,14 @@ class Trained:
 
     Attributes
     ----------
+    n_unused : int
+        Those that no fit has asked for since.
     checkpoints : list of Path
         Files that hold them, to be removed when they are needed no more.
     """
 
     def __init__(self):
-        self._outcomes, self.checkpoints = {}, []
+        self._outcomes, self._served, self.checkpoints = {}, set(), []
 
     @classmethod
     def of(cls, *parts):
@@ -177,18 +179,25 @@ class Trained:
     def _train(self, items):
         try:
             errors, checkpoint = fit_together(items)
-        except Exception as broken:  # raised again by each of the fits
-            errors, checkpoint = [broken] * len(items), None
+        except Exception:
+            # Each fit trains by itself, and raises what is wrong with it alone.
+            return
         if checkpoint is not None:
             self.checkpoints.append(checkpoint.path)
         for (key, detector, _), error in zip(items, errors, strict=True):
             self._outcomes[key] = detector if error is None else error
 
+    @property
+    def n_unused(self):
+        return len(self._outcomes) - len(self._served)
+
     def serve(self, detector, X):
         """Make a detector as the one trained for it; False where there is none."""
-        outcome = self._outcomes.get(_key(detector, _digest(X)))
+        key = _key(detector, _digest(X))
+        outcome = self._outcomes.get(key)
         if outcome is None:
             return False
+        self._served.add(key)
         if isinstance(outcome, Exception):
             raise outcome
         detector._adopt(outcome)

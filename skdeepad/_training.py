@@ -38,6 +38,12 @@ def initialize(network, generators):
     for layer in network.modules():
         if hasattr(layer, "initialize"):
             layer.initialize(generators)
+        elif next(layer.parameters(recurse=False), None) is not None:
+            raise TypeError(
+                f"{type(layer).__name__} has parameters and no initialize(generators), "
+                "which draws member i's from generator i. Use layers of skdeepad._nn, "
+                "or add that method."
+            )
 
 
 def take_apart(network):
@@ -411,6 +417,11 @@ def _step(phases, totals, x):
             continue
         for name, loss in phase.step(part).items():
             if name not in totals:
+                if loss.shape != part.shape[:1]:
+                    raise ValueError(
+                        f"The loss {name!r} is a tensor of shape {tuple(loss.shape)}, "
+                        f"expected (members,) = {tuple(part.shape[:1])}."
+                    )
                 totals[name] = torch.zeros_like(loss)
             totals[name].add_(loss, alpha=n_rows)
             counts[name] = counts.get(name, 0) + n_rows

@@ -605,6 +605,7 @@ def test_every_parameter_has_an_effect(cls, problem):
     for name, default in cls().get_params().items():
         if name in ELSEWHERE or name in REFUSED.get(cls.__name__, ()):
             continue
+        assert name in EFFECTS, f"Add the parameter {name} to EFFECTS."
         value, context = EFFECTS[name]
         if value is ANOTHER:
             (allowed,) = cls._parameter_constraints[name]

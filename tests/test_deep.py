@@ -78,7 +78,7 @@ def test_warm_start_goes_on(cls, problem):
     scores = detector.score_samples(X)
     detector.set_params(hidden_layer_sizes=(3,))
     with pytest.raises(
-        ValueError, match="the networks' layers or their shapes changed since"
+        ValueError, match="the networks' layers or their shapes .* changed since"
     ):
         detector.fit(X)
     np.testing.assert_array_equal(detector.score_samples(X), scores)
@@ -503,8 +503,11 @@ class LossOnly(ReconstructionMixin, BaseAutoencoderDetector):
         difference = network.decode(network.encode(x)) - x
         return {"loss": difference.square().mean((1, 2))}
 
+    def _feature_errors(self, network, x):
+        return self._reconstruction(network, x).sub_(x).square_()
+
     def _anomaly_scores(self, network, x, X):
-        return self._reconstruction(network, x).sub_(x).square_().mean(2)
+        return self._feature_errors(network, x).mean(2)
 
 
 class Mean(BaseDeepDetector):
@@ -533,6 +536,31 @@ def test_a_detector_without_a_decoder(problem):
     np.testing.assert_allclose(
         -detector.score_samples(X), expected, rtol=0.05, atol=0.5
     )
+
+
+def test_wrong_shapes_of_a_new_detector_are_told_of(problem):
+    X, _ = problem
+
+    class Scalar(LossOnly):
+        def _loss(self, network, x):
+            return {"loss": super()._loss(network, x)["loss"].sum()}
+
+    class OfRows(LossOnly):
+        def _anomaly_scores(self, network, x, X):
+            return super()._anomaly_scores(network, x, X)[0]
+
+    class Drawn(Mean):
+        def _build_network(self, n_features, members):
+            network = super()._build_network(n_features, members)
+            network.layer = nn.Linear(n_features, 1)
+            return network
+
+    with pytest.raises(ValueError, match=r"shape \(\), expected \(members,\) = \(1,\)"):
+        make(Scalar).fit(X)
+    with pytest.raises(ValueError, match=r"_anomaly_scores gave .* = \(1, 200\)"):
+        make(OfRows).fit(X)
+    with pytest.raises(TypeError, match=r"Linear has parameters and no initialize"):
+        make(Drawn).fit(X)
 
 
 def absolute_error(self, network, x):

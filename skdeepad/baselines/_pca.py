@@ -60,8 +60,11 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
     }
 
     def _check_input(self, X, y):
-        if len(X) < 2:
-            raise ValueError("PCADetector needs 2 rows or more, got n_samples = 1.")
+        n_normal = len(X) if y is None else np.sum(y == 1)
+        if n_normal < 2:
+            raise ValueError(
+                f"PCADetector needs 2 normal rows or more, got n_samples = {n_normal}."
+            )
         n_features = X.shape[1]
         if isinstance(self.n_components, Integral) and self.n_components >= n_features:
             raise ValueError(

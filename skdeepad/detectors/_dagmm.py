@@ -248,12 +248,12 @@ class DAGMM(BaseEstimationDetector):
             tensor.cpu().numpy() for tensor in mixture
         )
 
-    def _mixture(self, *sums):
-        """Weights, means and covariance matrices, none of which is singular.
-
-        Of numbers of rows, means and scatter, without the padding.
-        """
-        counts, means, scatter = (part[:, : self.n_components] for part in sums)
+    def _mixture(self, counts, means, scatter):
+        """Weights, means and covariance matrices, none of which is singular."""
+        # Without the padding.
+        counts, means, scatter = (
+            part[:, : self.n_components] for part in (counts, means, scatter)
+        )
         covariances = scatter / counts[:, :, None, None]
         variances = covariances.diagonal(dim1=2, dim2=3)
         # Beside large variances the parameter would be lost in rounding.

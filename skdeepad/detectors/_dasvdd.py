@@ -1,6 +1,5 @@
 """Deep autoencoding support vector data descriptor (DASVDD)."""
 
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
@@ -12,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdeepad._random import member_seeds
 from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
+from skdeepad._warnings import warn
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -185,12 +185,10 @@ class DASVDD(ReconstructionMixin, BaseAutoencoderDetector):
                 "activation='leaky_relu', or scale X."
             )
         if network.center.value.shape[2] == 1:
-            warnings.warn(
+            warn(
                 "gamma='auto' (eq. 6) averages the inverse square of the initial "
                 "codes, which for a code of one number has no finite mean: gamma_ is "
                 f"{gamma:.3g} by chance. Give gamma a number, or raise latent_dim.",
-                UserWarning,
-                stacklevel=2,
             )
         return gamma
 
@@ -278,7 +276,7 @@ class _MeanCenterPhase:
 
     def step(self, x):
         center = self._network.center.value.data
-        center.copy_(fixed_codes(self._network, x).mean(1, keepdim=True))
+        center.copy_(codes_outside_training(self._network, x).mean(1, keepdim=True))
         return _center_distance(self._network, x)[0]
 
 
@@ -311,7 +309,7 @@ def _center_distance(network, x):
     """Mean squared distance of the codes from the centre, and their differences."""
     from skdeepad._nn import sum_of_squares
 
-    difference = fixed_codes(network, x) - network.center.value.data
+    difference = codes_outside_training(network, x) - network.center.value.data
     value = sum_of_squares(difference).div_(x.shape[1])
     return {"center_distance": value}, difference
 
@@ -323,7 +321,7 @@ def _set_center_gradient(network, x):
     return losses
 
 
-def fixed_codes(network, x):
+def codes_outside_training(network, x):
     """Codes that no gradient flows back from, of a network that nothing changes.
 
     Outside training mode there is no dropout, and the few rows left for the centre

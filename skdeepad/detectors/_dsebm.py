@@ -138,6 +138,6 @@ class DSEBM(ReconstructionMixin, BaseEncoderDetector):
 
     def _anomaly_scores(self, network, x, X):
         if self.criterion == "reconstruction":
-            return self._feature_errors(network, x).sum(2)
+            return super()._anomaly_scores(network, x, X)
         quadratic = 0.5 * (x - network.origin.value).square().sum(2)
         return quadratic - network.encode(x).sum(2)

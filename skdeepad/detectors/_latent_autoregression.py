@@ -114,23 +114,23 @@ class LatentAutoregressionDetector(BaseEstimationDetector):
         }
 
     def _set_threshold(self, task):
-        parts = self._parts(task.training_rows(streams=True))
+        parts = self._errors_and_surprisals(task.training_rows(streams=True))
         ranges = np.stack([parts.min(0), parts.max(0)], axis=2)
         self.error_range_, self.surprisal_range_ = ranges
         super()._set_threshold(task)
 
-    def _parts(self, X):
+    def _errors_and_surprisals(self, X):
         """Squared errors and surprisals of validated rows, ``(n, 2, members)``."""
         import torch
 
-        def parts(fitted, network, x, X):
+        def both(fitted, network, x, X):
             code = network.encode(x)
             error = (network.decode(code) - x).square().sum(2)
-            parts = torch.stack([error, fitted._surprisal(network, code)])
-            return parts.permute(2, 0, 1)
+            surprisal = fitted._surprisal(network, code)
+            return torch.stack([error, surprisal]).permute(2, 0, 1)
 
         # Rounding noise would be left where a row is at the range's end.
-        values = self._map_rows(X, parts)
+        values = self._map_rows(X, both)
         return round_scores(values, out=values)
 
     def _score_samples(self, X):
@@ -139,4 +139,4 @@ class LatentAutoregressionDetector(BaseEstimationDetector):
         width = largest - least
         # Where all training rows are alike, what differs counts as it is.
         width[width == 0] = 1.0
-        return -((self._parts(X) - least) / width).sum(1).mean(1)
+        return -((self._errors_and_surprisals(X) - least) / width).sum(1).mean(1)

@@ -1,6 +1,5 @@
 """Density of images, pixel by pixel (PixelCNN)."""
 
-import warnings
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, ClassVar
@@ -10,6 +9,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from skdeepad._deep import BaseDeepDetector, FeatureErrorsMixin
+from skdeepad._warnings import warn
 
 # Share of the numbers that differ from which one level for them says too little, and
 # share of all that may be beyond the levels in further training.
@@ -164,12 +164,10 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
                 n_beyond += network.is_beyond(levels).sum().item()
             share = n_beyond / (x.shape[0] * x.shape[1])
             if share > FEW_BEYOND:
-                warnings.warn(
+                warn(
                     f"{share:.0%} of the numbers are beyond the levels, which the "
                     "first fit or partial_fit settled: they are not learnt. Begin with "
                     "rows of all values that are to come, or fit anew.",
-                    UserWarning,
-                    stacklevel=2,
                 )
             return
         ends = [chunk.aminmax() for chunk in chunks]
@@ -195,12 +193,10 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
         differ = x != np.median(x)
         usual = levels == np.median(levels)
         if differ.any() and usual[differ].mean() > SAME_LEVEL:
-            warnings.warn(
+            warn(
                 "Nearly all numbers have the same one of n_levels values. A few that "
                 "are far out may have set the range of these: remove or clip them. Or "
                 "float32 can't tell the numbers apart: subtract an offset.",
-                UserWarning,
-                stacklevel=2,
             )
 
     def _loss(self, network, x):
@@ -209,6 +205,3 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
 
     def _feature_errors(self, network, x):
         return network(x)
-
-    def _anomaly_scores(self, network, x, X):
-        return self._feature_errors(network, x).sum(2)

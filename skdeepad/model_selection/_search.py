@@ -18,6 +18,7 @@ from sklearn.utils.validation import _check_method_params
 
 from skdeepad._deep import BaseDeepDetector
 from skdeepad._together import Requests, Trained, serving
+from skdeepad._warnings import warn
 
 
 class BatchedGridSearchCV(GridSearchCV):
@@ -134,6 +135,13 @@ n_splits_, refit_time_, multimetric_
         together = _Together(self.n_jobs)
         with together.config():
             super(BatchedGridSearchCV, search).fit(X, y, **params)
+        if together.n_unused:
+            warn(
+                f"{together.n_unused} of {together.n_fits} fits were trained together "
+                "for nothing and once more alone: their training rows were others the "
+                "second time. Set random_state in the detector, in a conformal "
+                "threshold, and in the steps before them."
+            )
         if self.verbose:
             print(
                 f"Trained {together.n_fits} fits together in {together.n_groups} "
@@ -164,8 +172,8 @@ class _Together(ParallelBackendBase):
 
     Attributes
     ----------
-    n_fits, n_groups : int
-        What was asked for.
+    n_fits, n_groups, n_unused : int
+        What was asked for, and what of it was other than asked for in the end.
     seconds : float
         Sum of the times that training took.
     checkpoints : list of Path
@@ -177,7 +185,7 @@ class _Together(ParallelBackendBase):
         self._n_jobs = effective_n_jobs(n_jobs)
         self._workers = Parallel(n_jobs=n_jobs)
         self._tasks = []
-        self.n_fits = self.n_groups = 0
+        self.n_fits = self.n_groups = self.n_unused = 0
         self.seconds, self.checkpoints = 0.0, []
 
     def config(self):
@@ -245,9 +253,10 @@ class _Together(ParallelBackendBase):
                 for parts, own in jobs
             )
             for (_, own), outcome in zip(jobs, outcomes, strict=True):
-                results, seconds, checkpoints = outcome
+                results, seconds, checkpoints, n_unused = outcome
                 self.seconds += seconds
                 self.checkpoints += checkpoints
+                self.n_unused += n_unused
                 for task, result in zip(own, results, strict=True):
                     task.result = result
 
@@ -304,6 +313,8 @@ def _train_and_call(parts, functions):
     seconds : float
         Of the training.
     checkpoints : list of Path
+    n_unused : int
+        See :class:`skdeepad._together.Trained`.
     """
     start = perf_counter()
     trained = Trained.of(*parts)
@@ -312,4 +323,4 @@ def _train_and_call(parts, functions):
     with serving(trained):
         while functions:
             results.append(functions.pop(0)())
-    return results, seconds, trained.checkpoints
+    return results, seconds, trained.checkpoints, trained.n_unused

@@ -1,6 +1,5 @@
 """Splitters that train on normal rows only and test on both classes."""
 
-import warnings
 from numbers import Integral
 from typing import ClassVar
 
@@ -21,6 +20,7 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 
+from skdeepad._warnings import warn
 from skdeepad.thresholds._labels import check_both_classes, check_labels
 
 COUNT = Interval(Integral, 1, None, closed="left")
@@ -79,10 +79,8 @@ class _OneClassSplitter(BaseCrossValidator):
         X, y, groups = indexable(X, y, groups)
         y = self._check_y(y)
         if groups is not None and not isinstance(self, GroupsConsumerMixin):
-            warnings.warn(
+            warn(
                 f"The groups parameter is ignored by {type(self).__name__}",
-                UserWarning,
-                stacklevel=2,
             )
         folds = []
         for fold, (train, test) in enumerate(self._folds(y, groups)):

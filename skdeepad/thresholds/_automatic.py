@@ -1,6 +1,6 @@
 """Thresholds from the shape of the training scores, without labels."""
 
-import warnings
+from math import floor
 from numbers import Real
 from typing import ClassVar
 
@@ -8,6 +8,7 @@ import numpy as np
 from scipy.stats import genpareto, median_abs_deviation
 from sklearn.utils._param_validation import Interval
 
+from skdeepad._warnings import warn
 from skdeepad.thresholds._labels import normal_scores
 from skdeepad.thresholds._strategies import Strategy
 
@@ -54,12 +55,10 @@ class MAD(Strategy):
         scores = normal_scores(scores, y)
         deviation = median_abs_deviation(scores, scale="normal")
         if deviation == 0 and scores.min() < scores.max():
-            warnings.warn(
+            warn(
                 "More than half of the normal rows have the same score, so that their "
                 "median absolute deviation is 0 and every row above the median is "
                 "flagged. Use threshold='quantile' or a number.",
-                UserWarning,
-                stacklevel=2,
             )
         return np.median(scores) - self.n_deviations * deviation
 
@@ -118,7 +117,7 @@ class ParetoTail(Strategy):
 
     def _find_offset(self, scores, y):
         errors = -normal_scores(scores, y)
-        n_tail = int(self.tail_fraction * len(errors))
+        n_tail = floor(self.tail_fraction * len(errors) + 1e-9)
         self._check_size(n_tail, len(errors))
         errors = np.sort(errors)
         start = errors[-n_tail - 1]

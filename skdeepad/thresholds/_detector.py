@@ -1,7 +1,6 @@
 """Thresholds and probabilities for any detector."""
 
 import copy
-import warnings
 from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Any, ClassVar
@@ -27,11 +26,13 @@ from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skdeepad._base import (
     FARTHEST,
+    SEARCH,
     BaseDetector,
     FitTask,
     round_scores,
     set_threshold,
 )
+from skdeepad._warnings import warn
 from skdeepad.thresholds._labels import check_both_classes, normal_scores
 from skdeepad.thresholds._make import make_threshold
 
@@ -145,7 +146,8 @@ class ThresholdedDetector(BaseDetector):
         strategy = make_threshold(self.threshold, self.contamination)
         (X,) = indexable(X)
         if self.probability in ("sigmoid", "isotonic"):
-            check_both_classes(y, f"probability={self.probability!r}")
+            what = f"probability={self.probability!r}"
+            check_both_classes(y, what, f"Add such rows. {SEARCH}")
         y = self._labels(X, y, strategy)
         detector = self._last_step()
         if isinstance(detector, BaseDetector):
@@ -162,25 +164,53 @@ class ThresholdedDetector(BaseDetector):
                     f"cv={self.cv!r} divides rows by their labels, and there are none: "
                     "pass y with +1 for normal rows and -1 for anomalies, or cv=5."
                 )
-            return _CrossValidated.keep_all(X, y, strategy)
-        # A copy: fit draws from clones of the estimator, and leaves itself alone.
-        random_state = copy.deepcopy(getattr(detector, "random_state", None))
-        return FitTask.divide(X, y, strategy, random_state)
+            task = _CrossValidated.keep_all(X, y, strategy)
+        elif isinstance(self.estimator, FrozenEstimator):
+            # It trains on no row: all can set the threshold.
+            task = FitTask.keep_all(X, y, strategy)
+        else:
+            # A copy: fit draws from clones of the estimator, and leaves itself alone.
+            random_state = copy.deepcopy(getattr(detector, "random_state", None))
+            task = FitTask.divide(X, y, strategy, random_state)
+        if get_tags(self.estimator).input_tags.pairwise and (
+            self.cv is not None or task.training is not None
+        ):
+            raise ValueError(
+                "With a precomputed kernel or distances between all rows, training on "
+                "some of them (the normal ones, those of a fold, or those that a "
+                "conformal threshold does not hold out) is not possible. Give the rows "
+                "themselves and the kernel's name, or fit without y, cv and "
+                "threshold='conformal'."
+            )
+        return task
 
     def _fit(self, X, task):
         self.estimator_ = _train(self.estimator, X)
+        detector = getattr(self.estimator_, "_final_estimator", self.estimator_)
+        if hasattr(detector, "decision_scores_"):
+            raise ValueError(
+                f"{type(detector).__name__} has decision_scores_, as detectors of PyOD "
+                "and DeepOD have: their decision_function is higher for anomalies, and "
+                "scikit-learn's is lower. Give a class around it whose score_samples "
+                "returns -detector.decision_function(X)."
+            )
         for name in ("n_features_in_", "feature_names_in_"):
             vars(self).pop(name, None)
             if hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))
 
     def _set_threshold(self, task):
+        if isinstance(self.estimator, FrozenEstimator):
+            self._training_keys = None  # nor was any of these rows trained on before
+        self._to_probability = {}
+        if self.probability is None:
+            task.set_threshold(self)
+            return
         scores, y = task.scores(self)
         set_threshold(self, task.strategy, scores, y)
-        self._to_probability = {}
         if self.probability == "gaussian":
             self._to_probability["gaussian"] = _Gaussian().fit(scores, y)
-        elif self.probability is not None:
+        else:
             calibrated = _Calibrated(self.probability).fit(scores, y)
             self._to_probability[self.probability] = calibrated
 
@@ -316,13 +346,11 @@ class _Calibrated:
         self._calibrated.fit(self._scaled(scores), y)
         lowest, highest = self(np.array([scores.min(), scores.max()]))[:, 1]
         if lowest >= highest:
-            warnings.warn(
+            warn(
                 "The probability of normal does not rise with the score: by these "
                 "labels, anomalies have no lower scores. With cv, the scores of the "
                 "folds may be of different scales: set cv=None, or "
                 "probability='gaussian'. Without, the detector does not find them.",
-                UserWarning,
-                stacklevel=7,
             )
         return self
 

@@ -1,9 +1,9 @@
 """Reading label vectors and scores, and saying what is wrong with them."""
 
-import warnings
-
 import numpy as np
 from sklearn.utils._missing import is_pandas_na, is_scalar_nan
+
+from skdeepad._warnings import warn
 
 # Share of other values than +1 and -1 up to which a vector is labels with mistakes.
 MOST_WRONG = 0.1
@@ -60,13 +60,11 @@ def refuse_near_labels(y):
 def _warn_of_two_classes(values):
     if len(values) == 2:
         a, b = (repr(v) if isinstance(v, str) else f"{v:g}" for v in sorted(values))
-        warnings.warn(
+        warn(
             f"y holds {a} and {b} only and is ignored: all rows count as normal ones. "
             "Labels are +1 for normal rows and -1 for anomalies: use "
             f"np.where(y == {b}, -1, 1) if {b} means anomaly, and np.where(y == {b}, "
             f"1, -1) if it means normal.{ENCODED if values == {0, 1} else ''}",
-            UserWarning,
-            stacklevel=5,
         )
 
 
@@ -138,7 +136,7 @@ def check_scores(scores):
     if not np.isfinite(scores).all():
         raise ValueError(
             "Scores hold NaN or infinity, and must be finite. Look for extreme values "
-            "in X, or use standardize=True."
+            "in X, and scale or clip them."
         )
     return scores
 

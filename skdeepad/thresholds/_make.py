@@ -59,14 +59,14 @@ def make_threshold(threshold="auto", contamination="auto"):
             f"threshold={threshold!r}: leave contamination='auto', or use "
             "threshold='quantile'."
         )
-    strategy = _strategy(threshold, contamination if given else None)
+    strategy = Quantile(contamination) if given else _strategy(threshold)
     if hasattr(strategy, "_validate_params"):
         # Before training, not after.
         strategy._validate_params()
     return strategy
 
 
-def _strategy(threshold, contamination):
+def _strategy(threshold):
     if isinstance(threshold, str):
         if threshold not in STRATEGIES:
             raise ValueError(
@@ -74,8 +74,6 @@ def _strategy(threshold, contamination):
                 f"{', '.join(map(repr, STRATEGIES))}, a number, or an object with "
                 "find_offset(scores, y)."
             )
-        if contamination is not None:
-            return Quantile(contamination)
         return STRATEGIES[threshold]()
     if isinstance(threshold, Real) and not isinstance(threshold, bool):
         return Fixed(threshold)

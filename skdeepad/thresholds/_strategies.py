@@ -1,6 +1,5 @@
 """Threshold strategies: objects with one method, ``find_offset``."""
 
-import warnings
 from numbers import Real
 from typing import ClassVar
 
@@ -9,6 +8,7 @@ from sklearn.base import BaseEstimator
 from sklearn.metrics import roc_curve
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skdeepad._warnings import warn
 from skdeepad.thresholds._labels import (
     check_both_classes,
     check_scores,
@@ -171,13 +171,11 @@ class ROCOptimal(Strategy):
         value = self._value(hits, alarms, n_anomalies, n_normal)
         best = int(value.argmax())
         if best == 0:
-            warnings.warn(
+            warn(
                 "No threshold separates anomalies from normal rows better than "
                 "flagging all or none: no labelled row is flagged. Check the "
                 "detector's scores and the sign of the labels (+1 normal, -1 "
                 "anomaly).",
-                UserWarning,
-                stacklevel=2,
             )
             return scores.min()
         flagged = scores <= -cuts[best]

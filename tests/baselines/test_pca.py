@@ -32,9 +32,15 @@ def test_share_of_variance(problem):
     assert detector.transform(Z).shape[1] == needed
 
 
+def test_one_normal_row_is_refused(problem):
+    X, _ = problem
+    with pytest.raises(ValueError, match="2 normal rows or more, got n_samples = 1"):
+        PCADetector().fit(X[:3], [1, -1, -1])
+
+
 def test_one_row_is_refused(problem):
     X, _ = problem
-    with pytest.raises(ValueError, match="2 rows or more"):
+    with pytest.raises(ValueError, match="2 normal rows or more"):
         PCADetector().fit(X[:1])
 
 

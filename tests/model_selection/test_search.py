@@ -135,6 +135,7 @@ GRIDS = {
 
 @pytest.mark.parametrize("cls", DEEP)
 def test_scores_are_grid_searchs(cls, problem):
+    assert cls.__name__ in GRIDS, f"Add a grid of {cls.__name__} to GRIDS."
     X, y = problem
     one, batched = searches(make(cls), GRIDS[cls.__name__], X, y)
     assert_same(one, batched)
@@ -407,18 +408,43 @@ def test_a_candidate_without_a_network_leaves_the_others_alone(problem):
     assert_same_scores(*results)
 
 
-def test_what_breaks_a_loop_is_each_fits_error(problem, monkeypatch):
+def test_fits_of_a_loop_that_breaks_train_alone(problem, loops, monkeypatch):
     X, y = problem
 
     def broken(*args, **params):
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(skdeepad._together, "_join", broken)
-    search = BatchedGridSearchCV(
-        make(AutoencoderDetector), {"learning_rate": [1e-3]}, scoring="roc_auc", cv=CV
-    )
-    with pytest.raises(ValueError, match="out of memory"):
-        search.fit(X, y)
+    grid = {"learning_rate": [1e-3, 1e-2]}
+    assert_same(*searches(make(AutoencoderDetector), grid, X, y))
+    assert {members for members, _, _ in loops} == {1}
+
+
+def test_one_candidates_error_is_not_the_others(problem, tmp_path):
+    X, y = problem
+    detector = make(AutoencoderDetector, checkpoint_dir=tmp_path)
+    options = {"scoring": "roc_auc", "cv": CV, "refit": False}
+    results = []
+    for search in (GridSearchCV, BatchedGridSearchCV):
+        with (
+            pytest.warns(FitFailedWarning, match="checkpoint_dir needs a random_state"),
+            pytest.warns(UserWarning, match="non-finite"),
+        ):
+            search = search(detector, {"random_state": [0, None]}, **options)
+            results.append(search.fit(X, y))
+    assert_same_scores(*results)
+
+
+def test_rows_that_are_drawn_anew_are_told_of(problem, loops):
+    X, y = problem
+    options = {"scoring": "roc_auc", "cv": CV, "refit": False}
+    grid = {"learning_rate": [1e-3, 1e-2]}
+    drawn = make(AutoencoderDetector, random_state=None, threshold=Conformal(0.1))
+    with pytest.warns(UserWarning, match="^6 of 6 fits were trained .* for nothing"):
+        BatchedGridSearchCV(drawn, grid, **options).fit(X, y)
+    assert len(loops) == 1 + 6
+    BatchedGridSearchCV(drawn.set_params(random_state=0), grid, **options).fit(X, y)
+    assert len(loops) == 1 + 6 + 1
 
 
 def test_the_search_is_checked_before_training(problem, loops):

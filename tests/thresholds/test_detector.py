@@ -18,6 +18,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import (
     GridSearchCV,
@@ -26,6 +27,7 @@ from sklearn.model_selection import (
     RepeatedStratifiedKFold,
     StratifiedKFold,
     StratifiedShuffleSplit,
+    cross_val_score,
 )
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
@@ -853,3 +855,90 @@ def test_no_rows_are_said_to_be_none(problem):
     X, y = problem
     with pytest.raises(ValueError, match=r"0 sample\(s\)"):
         ThresholdedDetector(IsolationForest()).fit(X[:0], y[:0])
+
+
+def test_all_rows_of_a_frozen_detector_calibrate(problem):
+    X, _ = problem
+    frozen = FrozenEstimator(PCADetector().fit(X[:50]))
+    detector = ThresholdedDetector(frozen, threshold="conformal").fit(X[50:])
+    assert len(detector.calibration_scores_) == len(X) - 50
+    # None of these was trained on either.
+    detector.fit_threshold(X[50:], threshold="conformal")
+
+
+def test_a_number_needs_no_folds(fits, problem):
+    X, y = problem
+    ThresholdedDetector(Counting(), threshold=0.5, cv=5).fit(X, y)
+    assert len(fits) == 1
+
+
+def test_precomputed_kernels_are_not_divided(problem):
+    X, y = problem
+    kernel, svm = rbf_kernel(X), OneClassSVM(kernel="precomputed")
+    detector = ThresholdedDetector(svm).fit(kernel)
+    expected = svm.fit(kernel).score_samples(kernel)
+    np.testing.assert_allclose(detector.score_samples(kernel), expected)
+    for params, labels in (
+        ({}, y),
+        ({"cv": 5}, None),
+        ({"threshold": "conformal"}, None),
+    ):
+        with pytest.raises(ValueError, match="precomputed kernel"):
+            ThresholdedDetector(svm, **params).fit(kernel, labels)
+
+
+class HigherForAnomalies(BaseEstimator):
+    """As PyOD's and DeepOD's detectors."""
+
+    def fit(self, X, y=None):
+        self.decision_scores_ = self.decision_function(X)
+        return self
+
+    def decision_function(self, X):
+        return np.abs(X).sum(axis=1)
+
+
+@pytest.mark.parametrize("wrap", [lambda d: d, make_pipeline])
+def test_scores_that_are_higher_for_anomalies_are_refused(wrap, problem):
+    with pytest.raises(ValueError, match=r"HigherForAnomalies .* higher for anomalies"):
+        ThresholdedDetector(wrap(HigherForAnomalies())).fit(problem[0])
+
+
+@pytest.mark.parametrize(
+    "params", [{"threshold": "f1"}, {"probability": "sigmoid"}], ids=str
+)
+def test_a_search_without_anomalies_to_train_on_says_what_to_do(params, problem):
+    X, y = problem
+    detector = ThresholdedDetector(PCADetector(), **params)
+    options = {"scoring": "roc_auc", "error_score": "raise"}
+    with pytest.raises(ValueError, match=r"OneClassKFold.*StratifiedKFold"):
+        cross_val_score(detector, X, y, cv=OneClassKFold(3), **options)
+    scores = cross_val_score(detector, X, y, cv=StratifiedKFold(3), **options)
+    assert np.isfinite(scores).all()
+
+
+def test_a_threshold_that_fails_leaves_the_offset(problem):
+    """The scores it would keep are not finite."""
+
+    class HeldOut:
+        calibration_size = 0.2
+
+        def find_offset(self, scores, y):
+            return -5.0
+
+    X, _ = problem
+    detector = PCADetector().fit(X[:50])
+    before, X = detector.offset_, X[50:]
+    far = np.vstack([X, np.full((1, X.shape[1]), 1e200)])
+    with pytest.raises(ValueError, match="scale or clip"):
+        detector.fit_threshold(far, threshold=HeldOut())
+    assert detector.offset_ == before
+
+
+def test_warnings_name_the_users_line(problem):
+    X, y = problem
+    with pytest.warns(UserWarning, match="ignored") as caught:
+        ThresholdedDetector(PCADetector()).fit(X, np.where(y == 1, 0, 1))
+        make_pipeline(PCADetector()).fit(X, np.where(y == 1, 0, 1))
+    assert len(caught) == 2
+    assert {w.filename for w in caught} == {__file__}
