@@ -78,7 +78,7 @@ def test_warm_start_goes_on(cls, problem):
     scores = detector.score_samples(X)
     detector.set_params(hidden_layer_sizes=(3,))
     with pytest.raises(
-        ValueError, match="the networks' layers or their shapes .* changed since"
+        ValueError, match=r"the networks' layers or their shapes .* changed since"
     ):
         detector.fit(X)
     np.testing.assert_array_equal(detector.score_samples(X), scores)

@@ -1,0 +1,123 @@
+"""What thresholds do on new rows: ``python -m benchmarks.thresholds``.
+
+Protocol: as ``benchmarks.tabular`` (half of the normal rows train, at most 1,000, the
+others and all anomalies test), on those ADBench sets that have 100 rows to train on.
+The threshold sees normal training rows alone. A false alarm is a normal test row that
+is flagged.
+"""
+
+import argparse
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.engine import add_arguments, run_missing
+from benchmarks.results_file import LOCAL, ResultsFile, params_id, versions
+from benchmarks.tabular import METHODS, available, split
+from skdeepad import ThresholdedDetector
+from skdeepad.thresholds import Conformal
+
+MAX_TRAIN_ROWS, MIN_TRAIN_ROWS = 1000, 100
+SCORERS = [
+    "AutoencoderDetector",
+    "VAEDetector",
+    "DASVDD",
+    "DeepSVDD",
+    "DSEBM",
+    "PCA (90 %)",
+    "KernelPCADetector",
+    "KDE (5-fold)",
+    "OneClassSVM",
+    "IsolationForest",
+]
+THRESHOLDS = {
+    "max_train": {},
+    "quantile": {"contamination": 0.05},
+    "quantile, cv=5": {"contamination": 0.05, "cv": 5},
+    "conformal": {"threshold": Conformal(alpha=0.05)},
+}
+KEY = ["dataset", "method", "threshold", "seed", "params_id"]
+COLUMNS = [*KEY, "n_train", "false_alarms", "detections", "n_jobs", *versions()]
+
+
+def make(unit):
+    """The detector of a unit, with its threshold."""
+    scored = make_pipeline(StandardScaler(), METHODS[unit["method"]](unit["seed"]))
+    return ThresholdedDetector(scored, **THRESHOLDS[unit["threshold"]])
+
+
+def run_unit(load, unit):
+    """Shares of normal rows and of anomalies that are flagged; a row of results."""
+    X, y = load(return_X_y=True)
+    train, test, labels = split(X, y, unit["seed"], MAX_TRAIN_ROWS)
+    flagged = make(unit).fit(train).predict(test) == -1
+    return (
+        unit
+        | versions()
+        | {
+            "n_train": len(train),
+            "false_alarms": round(flagged[labels == 1].mean(), 6),
+            "detections": round(flagged[labels == -1].mean(), 6),
+        }
+    )
+
+
+def is_large_enough(load):
+    """Whether half of a set's normal rows are enough for all thresholds."""
+    _, y = load(return_X_y=True)
+    return np.sum(y == 1) // 2 >= MIN_TRAIN_ROWS
+
+
+def summarize(rows):
+    """Percentages of false alarms and of detections by method, means over the sets."""
+    means = rows.groupby(["dataset", "method", "threshold"])[COLUMNS[6:8]].mean()
+    means = 100 * means.groupby(["method", "threshold"]).mean()
+    text = means.apply(lambda row: f"{row.iloc[0]:.1f} / {row.iloc[1]:.0f}", axis=1)
+    table = text.unstack("threshold")
+    order = [name for name in SCORERS if name in table.index]
+    return table.loc[order, [name for name in THRESHOLDS if name in table]]
+
+
+def main(arguments=None):
+    """Run what the results file lacks, and print the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.thresholds")
+    parser.add_argument("--datasets", nargs="+", metavar="NAME")
+    parser.add_argument("--methods", nargs="+", default=SCORERS, choices=SCORERS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--results", type=Path)
+    add_arguments(parser)
+    args = parser.parse_args(arguments)
+    path = args.results or LOCAL / "thresholds.csv"
+    results = ResultsFile(path, COLUMNS, KEY)
+    loaders = available("adbench29", args.datasets)
+    loaders = {name: load for name, load in loaders.items() if is_large_enough(load)}
+    units = [
+        {"dataset": name, "method": method, "threshold": threshold, "seed": seed}
+        for name in loaders
+        for method in args.methods
+        for threshold in THRESHOLDS
+        for seed in args.seeds
+    ]
+    units = [
+        unit | {"params_id": params_id(make(unit | {"seed": 0}))} for unit in units
+    ]
+    rows = run_missing(
+        units,
+        results,
+        lambda unit: joblib.delayed(run_unit)(loaders[unit["dataset"]], unit),
+        lambda row: f"{row['dataset']}, {row['method']}",
+        args.n_jobs,
+        args.scheduler,
+    )
+    rows = pd.DataFrame(rows).astype({"false_alarms": float, "detections": float})
+    print(f"{len(loaders)} data sets; false alarms / detections, %\n")
+    print(summarize(rows).to_string())
+    print(f"\nRows: {path}")
+
+
+if __name__ == "__main__":
+    main()

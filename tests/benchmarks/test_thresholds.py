@@ -1,0 +1,71 @@
+"""The benchmark of thresholds in small, and the figures that are told of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.preprocessing import StandardScaler
+
+import benchmarks
+from benchmarks import thresholds
+from benchmarks.tabular import split
+from skdeepad import PCADetector
+from skdeepad.datasets import load_wbc, load_wine
+
+ROOT = Path(benchmarks.__file__).parents[1]
+
+
+def test_a_row_a_unit_and_resumed(tmp_path, capsys, monkeypatch):
+    sets = {"wbc": load_wbc, "wine": load_wine}
+    monkeypatch.setattr(thresholds, "available", lambda suite, names: dict(sets))
+    path = tmp_path / "thresholds.csv"
+    arguments = ["--methods", "PCA (90 %)", "--seeds", "0", "--results", str(path)]
+    thresholds.main(arguments)
+    printed = capsys.readouterr().out
+    rows = pd.read_csv(path)
+    assert list(rows.threshold) == list(thresholds.THRESHOLDS)
+    assert set(rows.dataset) == {"wbc"}  # wine is too small
+    before = path.read_text()
+    monkeypatch.setattr(thresholds, "run_unit", None)
+    thresholds.main(arguments)
+    assert path.read_text() == before
+    assert printed[printed.index("method") :] in capsys.readouterr().out
+
+
+def test_figures_are_those_of_the_protocol():
+    unit = {"method": "PCA (90 %)", "threshold": "quantile", "seed": 3}
+    row = thresholds.run_unit(load_wbc, unit)
+    X, y = load_wbc(return_X_y=True)
+    train, test, labels = split(X, y, 3, 1000)
+    scaler = StandardScaler().fit(train)
+    detector = PCADetector(contamination=0.05).fit(scaler.transform(train))
+    flagged = detector.predict(scaler.transform(test)) == -1
+    assert row["false_alarms"] == pytest.approx(flagged[labels == 1].mean(), abs=1e-6)
+    assert row["detections"] == pytest.approx(flagged[labels == -1].mean(), abs=1e-6)
+    assert row["n_train"] == len(train)
+
+
+def test_summary_of_known_figures():
+    rows = pd.DataFrame(
+        [
+            (d, "OneClassSVM", t, s, share, 1 - share)
+            for t, factor in (("max_train", 1), ("conformal", 2))
+            for d, s, share in (("a", 0, 0.1), ("a", 1, 0.3), ("b", 0, 0.0))
+            for share in [share * factor]
+        ],
+        columns=["dataset", "method", "threshold", "seed", *thresholds.SHARES],
+    )
+    table = thresholds.summarize(rows)
+    assert table.to_dict("list") == {
+        "max_train": ["10.0 / 90"],
+        "conformal": ["20.0 / 80"],
+    }
+
+
+def test_documented_figures_are_the_rows():
+    rows = pd.read_csv(ROOT / "benchmarks" / "results" / "thresholds.csv")
+    text = (ROOT / "docs" / "thresholds.md").read_text()
+    for method, cells in thresholds.summarize(rows).iterrows():
+        assert f"| {method} | {' | '.join(cells)} |\n" in text
+    assert np.isfinite(rows[thresholds.SHARES].to_numpy()).all()
