@@ -41,7 +41,8 @@ THRESHOLDS = {
     "conformal": {"threshold": Conformal(alpha=0.05)},
 }
 KEY = ["dataset", "method", "threshold", "seed", "params_id"]
-COLUMNS = [*KEY, "n_train", "false_alarms", "detections", "n_jobs", *versions()]
+SHARES = ["false_alarms", "detections"]
+COLUMNS = [*KEY, "n_train", *SHARES, "n_jobs", *versions()]
 
 
 def make(unit):
@@ -74,7 +75,7 @@ def is_large_enough(load):
 
 def summarize(rows):
     """Percentages of false alarms and of detections by method, means over the sets."""
-    means = rows.groupby(["dataset", "method", "threshold"])[COLUMNS[6:8]].mean()
+    means = rows.groupby(["dataset", "method", "threshold"])[SHARES].mean()
     means = 100 * means.groupby(["method", "threshold"]).mean()
     text = means.apply(lambda row: f"{row.iloc[0]:.1f} / {row.iloc[1]:.0f}", axis=1)
     table = text.unstack("threshold")
@@ -102,9 +103,8 @@ def main(arguments=None):
         for threshold in THRESHOLDS
         for seed in args.seeds
     ]
-    units = [
-        unit | {"params_id": params_id(make(unit | {"seed": 0}))} for unit in units
-    ]
+    for unit in units:
+        unit["params_id"] = params_id(make(unit | {"seed": 0}))
     rows = run_missing(
         units,
         results,
@@ -113,7 +113,7 @@ def main(arguments=None):
         args.n_jobs,
         args.scheduler,
     )
-    rows = pd.DataFrame(rows).astype({"false_alarms": float, "detections": float})
+    rows = pd.DataFrame(rows).astype(dict.fromkeys(SHARES, float))
     print(f"{len(loaders)} data sets; false alarms / detections, %\n")
     print(summarize(rows).to_string())
     print(f"\nRows: {path}")

@@ -255,7 +255,9 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         and for several passes over all of them. The first part should be a fair sample:
         it settles the scale, DASVDD's gamma, DeepSVDD's start and centre, DAGMM's
         least norm, and PixelCNNDetector's levels. Each call is an epoch of
-        ``history_``, and the optimizer's state is kept from call to call.
+        ``history_``, and the optimizer's state is kept from call to call. After ``fit``
+        it starts anew: the first calls undo some of what was learned, for rows that are
+        like those of ``fit``.
 
         Parameters
         ----------

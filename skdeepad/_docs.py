@@ -48,8 +48,10 @@ n_estimators : int, default={n_estimators}
     same whatever their number.
 warm_start : bool, default=False
     Continue from the fitted networks for ``max_epochs`` more epochs at the
-    next ``fit``, in the scale first learned, with a new optimizer. The
-    layers, their activations and ``n_estimators`` must be those of the first fit.
+    next ``fit``, in the scale first learned, with a new optimizer (whose first
+    steps undo some of what was learned). The layers, among which is ``dropout``
+    unless it is 0, their activations and ``n_estimators`` must be those of the first
+    fit.
 checkpoint_dir : str or path-like, default=None
     Folder for the state of a long ``fit``, written after an epoch, ten
     seconds apart at least. A fit that was interrupted goes on from there
@@ -96,7 +98,9 @@ threshold : {"auto", "max_train", "quantile", "roc", "youden", "f1", \
     A number is the largest anomaly score of a normal row. An object has a
     method ``find_offset(scores, y)``.
 contamination : "auto" or float in (0, 0.5], default="auto"
-    Share of the training rows to flag, as in scikit-learn's detectors.""",
+    Share of the training rows to flag, as in scikit-learn's detectors; of labelled
+    ones, of the normal. A detector knows its training rows: of new ones it flags more
+    (``docs/thresholds.md`` says how many), unless the threshold is "conformal".""",
     "decoder_parameters": """\
 decoder_layer_sizes : int or tuple of int, default=None
     Units (or channels) of the hidden layers from the code to the row, in the

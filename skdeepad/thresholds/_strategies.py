@@ -91,6 +91,9 @@ class MaxTrain(Strategy):
 class Quantile(Strategy):
     """A share ``contamination`` of the training rows are anomalies.
 
+    Labelled ones do not count among these. Of new normal rows more are flagged, since a
+    detector gives its training rows good scores: see ``docs/thresholds.md``.
+
     Parameters
     ----------
     contamination : float in (0, 0.5], default=0.1
