@@ -147,7 +147,7 @@ def measure(name, seed):
         yield versions() | values | unit
 
 
-def summarise(rows):
+def summarize(rows):
     """Means over the sets of rank correlations, choices and early stopping."""
     table = []
     for (name, _), some in rows.groupby(["data", "seed"]):
@@ -206,7 +206,7 @@ def main(arguments=None):
     rows = pd.DataFrame(results.rows).astype(
         dict.fromkeys(["auroc", "held_out_score", *CRITERIA], float) | {"seed": int}
     )
-    print(summarise(rows[rows.seed.isin(args.seeds)]).to_string())
+    print(summarize(rows[rows.seed.isin(args.seeds)]).to_string())
 
 
 if __name__ == "__main__":

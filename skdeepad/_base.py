@@ -22,8 +22,8 @@ from skdeepad._warnings import warn
 from skdeepad.thresholds._conformal import benjamini_hochberg, conformal_p_values
 from skdeepad.thresholds._labels import (
     check_both_classes,
+    check_other_labels,
     normal_scores,
-    refuse_near_labels,
     to_labels,
 )
 from skdeepad.thresholds._make import make_threshold
@@ -438,7 +438,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             return None
         labels = to_labels(y)
         if labels is None:
-            refuse_near_labels(y)
+            check_other_labels(y)
             return None
         if len(labels) != _num_samples(X):
             raise ValueError(

@@ -308,8 +308,6 @@ def test_a_conformal_threshold_leaves_rows_to_train_on(cls):
 
 @every
 def test_random_state_repeats_and_leaves_global_generators_alone(cls, problem):
-    import torch
-
     X, _ = problem
     states = [random.getstate(), np.random.get_state(), torch.get_rng_state()]
     first = make(cls).fit(X).score_samples(X)
@@ -433,7 +431,6 @@ def test_pipeline_grid_search_and_roc_auc(cls, problem):
 
 @every
 def test_data_frames_keep_their_names(cls, problem):
-    pd = pytest.importorskip("pandas")
     X, _ = problem
     frame = pd.DataFrame(X, columns=list("abcdef"))
     detector = make(cls).fit(frame)

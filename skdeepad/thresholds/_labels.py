@@ -24,7 +24,7 @@ def to_labels(y):
     return y.astype(int)
 
 
-def refuse_near_labels(y):
+def check_other_labels(y):
     """Raise ValueError where some rows lack a label; warn of two other classes.
 
     ``y`` holds other values than +1 and -1. All else is no label vector.

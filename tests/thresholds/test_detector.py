@@ -297,7 +297,6 @@ def test_frozen_detectors_are_not_trained_again(cv, fits, problem):
 @pytest.mark.parametrize("cv", [None, 3])
 @pytest.mark.parametrize("threshold", ["roc", Conformal(random_state=0)], ids=repr)
 def test_data_frames_lists_and_sparse_rows(threshold, cv, problem):
-    pd = pytest.importorskip("pandas")
     X, y = problem
     X = StandardScaler().fit_transform(X)
     detector = ThresholdedDetector(OneClassSVM(), threshold=threshold, cv=cv)
@@ -327,7 +326,6 @@ def test_data_frames_lists_and_sparse_rows(threshold, cv, problem):
 
 
 def test_a_pipeline_passes_names_on_and_fills_gaps(problem):
-    pd = pytest.importorskip("pandas")
     from sklearn.impute import SimpleImputer
 
     X, y = problem
