@@ -3,7 +3,7 @@
 import os
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from uuid import uuid4
 
 import numpy as np
@@ -12,6 +12,9 @@ from skdeepad._warnings import warn
 
 # Seconds between writes: short epochs are quicker trained again than written.
 INTERVAL = 10.0
+
+# Seconds after which a file that is being written no longer is: its process was killed.
+ABANDONED = 600.0
 
 
 class Checkpoint:
@@ -79,6 +82,10 @@ class Checkpoint:
 
     def remove(self):
         """The fit has ended."""
+        for part in self.path.parent.glob(f"{self.path.stem}.*.part"):
+            with suppress(OSError):
+                if time() - part.stat().st_mtime > ABANDONED:
+                    part.unlink()
         try:
             self.path.unlink(missing_ok=True)
         except OSError as error:

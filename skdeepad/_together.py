@@ -163,10 +163,13 @@ class Trained:
         Those that no fit has asked for since.
     checkpoints : list of Path
         Files that hold them, to be removed when they are needed no more.
+    failures : list of (int, str)
+        Numbers of fits that could not be trained together, and why.
     """
 
     def __init__(self):
-        self._outcomes, self._served, self.checkpoints = {}, set(), []
+        self._outcomes, self._served = {}, set()
+        self.checkpoints, self.failures = [], []
 
     @classmethod
     def of(cls, *parts):
@@ -179,8 +182,9 @@ class Trained:
     def _train(self, items):
         try:
             errors, checkpoint = fit_together(items)
-        except Exception:
+        except Exception as broken:
             # Each fit trains by itself, and raises what is wrong with it alone.
+            self.failures.append((len(items), f"{type(broken).__name__}: {broken}"))
             return
         if checkpoint is not None:
             self.checkpoints.append(checkpoint.path)
@@ -328,12 +332,18 @@ def _train(courses):
     joint = _joint_detector(courses, run.x.device)
     leaving = _Leaving(courses, all_members)
     checkpoint = _checkpoint(courses, run, leaving)
-    _, _, unconverged = joint._train(
-        run, reports=leaving, diverged=leaving.diverged, checkpoint=checkpoint
-    )
-    if checkpoint is not None:
-        checkpoint.keep()
-    leaving.all_that_remain(run.network.state_dict())
+    try:
+        _, _, unconverged = joint._train(
+            run, reports=leaving, diverged=leaving.diverged, checkpoint=checkpoint
+        )
+        if checkpoint is not None:
+            checkpoint.keep()
+        leaving.all_that_remain(run.network.state_dict())
+    except Exception:
+        if checkpoint is not None:
+            with suppress(OSError):
+                checkpoint.path.unlink()
+        raise
     if unconverged:
         joint._warn_unconverged(unconverged, len(run.seeds))
     errors = {

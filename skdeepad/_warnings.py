@@ -4,16 +4,27 @@ import sys
 import warnings
 
 # Whose frames stand between the user's line and what warns.
-BETWEEN = {"skdeepad", "sklearn", "joblib", "contextlib"}
+BETWEEN = {
+    "concurrent",
+    "contextlib",
+    "joblib",
+    "multiprocessing",
+    "skdeepad",
+    "sklearn",
+    "threading",
+}
 
 
 def warn(message, category=UserWarning):
-    """Warn at the line outside of this package that called into it."""
+    """Warn at the line outside of this package that called into it.
+
+    In a thread or a process of its own there is none: then at the one that warns.
+    """
     level, frame = 1, sys._getframe()
-    while frame.f_back and _package(frame) in BETWEEN:
+    while frame is not None and _package(frame) in BETWEEN:
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    warnings.warn(message, category, stacklevel=2 if frame is None else level)
 
 
 def _package(frame):
-    return frame.f_globals.get("__name__", "").partition(".")[0]
+    return (frame.f_globals.get("__name__") or "").partition(".")[0]

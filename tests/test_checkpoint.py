@@ -303,6 +303,19 @@ def test_an_interrupted_write_leaves_nothing(problem, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_killed_process_was_writing_is_removed(problem, tmp_path):
+    X, _ = problem
+    detector = make(AutoencoderDetector, checkpoint_dir=tmp_path)
+    interrupt(detector, X, 2)
+    [file] = tmp_path.iterdir()
+    old, new = (file.with_name(f"{file.stem}.{word}.part") for word in ("old", "new"))
+    for part in (old, new):
+        part.touch()
+    os.utime(old, (0, 0))
+    detector.fit(X)
+    assert list(tmp_path.iterdir()) == [new]  # another process may be at it
+
+
 def test_checkpoints_are_written_now_and_then(problem, tmp_path, monkeypatch):
     X, _ = problem
     monkeypatch.setattr(skdeepad._checkpoint, "INTERVAL", 3600.0)

@@ -301,8 +301,7 @@ def test_training_rows_in_a_conformal_fit_threshold_are_warned_of(cls, dtype, pr
 @every
 def test_a_conformal_threshold_leaves_rows_to_train_on(cls):
     strategy = Conformal(alpha=0.9)
-    message = r"1 of 1 normal row\(s\) and leaves none|2 normal rows or more"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=r"1 of 1 normal row\(s\) and leaves none"):
         make(cls, threshold=strategy).fit([[0.0, 1.0], [9.0, 9.0]], [1, -1])
 
 

@@ -60,11 +60,6 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
     }
 
     def _check_input(self, X, y):
-        n_normal = len(X) if y is None else np.sum(y == 1)
-        if n_normal < 2:
-            raise ValueError(
-                f"PCADetector needs 2 normal rows or more, got n_samples = {n_normal}."
-            )
         n_features = X.shape[1]
         if isinstance(self.n_components, Integral) and self.n_components >= n_features:
             raise ValueError(
@@ -73,6 +68,10 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
             )
 
     def _fit(self, X, task):
+        if len(X) < 2:
+            raise ValueError(
+                "PCADetector needs 2 normal rows or more, got n_samples = 1."
+            )
         # Centred first: for many rows PCA takes the covariance of what it is given, in
         # which a mean far from zero leaves no digits for the spread.
         mean, variances = moments(X)

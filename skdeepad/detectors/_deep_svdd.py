@@ -26,8 +26,8 @@ class DeepSVDD(BaseAutoencoderDetector):
     eq. 5), which is the mean code of the training rows before training, each coordinate
     at least 0.1 from zero. No layer but the first (see ``fit_intercept``) has a bias,
     nor batch normalisation a scale or shift, and ``activation`` can't be "tanh", "elu"
-    or "softplus", whose bounds are not zero, or which are not zero at zero: with these
-    the network could map all rows to the centre (section 3.3).
+    or "softplus", whose bounds are not zero, or which are not zero at zero: each of
+    these lets the network map all rows to the centre (section 3.3).
 
     Parameters
     ----------
@@ -37,11 +37,14 @@ class DeepSVDD(BaseAutoencoderDetector):
         (eq. 3), with the radius that makes its loss the least for each batch: at most
         this share of the rows is outside.
     fit_intercept : bool, default={fit_intercept}
-        Whether the first layer has a bias, which the paper's networks have not. Without
-        one a row of zeros has the code zero, whatever is learnt, and is as far from the
-        centre as that is: a row at the mean of standardised data is an anomaly.
-        ``batch_norm`` takes the bias away again. False is for rows to which zero is no
-        typical value, such as pixels in [0, 1].
+        Whether the first of several layers has a bias, which the paper's networks have
+        not. Without one a row of zeros has the code zero, whatever is learnt, and is as
+        far from the centre as that is: a row at the mean of standardised data is an
+        anomaly. With one all rows may come to lie at the centre in hundreds of epochs
+        or with large steps; in the few there are by default they do not, and scores
+        are better (``docs/defaults.md``). ``batch_norm`` takes the bias away again.
+        False is for long training, and for rows to which zero is no typical value, such
+        as pixels in [0, 1].
     pretrain_epochs : int, default={pretrain_epochs}
         Passes over the training rows by which an autoencoder is trained first, with the
         same step and batch size; its encoder is then where training starts, as in the
@@ -120,7 +123,9 @@ class DeepSVDD(BaseAutoencoderDetector):
         return network
 
     def _build_autoencoder(self, n_features, members, decodes=True):
-        bias = "first" if self.fit_intercept else False
+        # A bias of the code itself would be all that is learnt.
+        has_more = self._hidden_sizes()[1:] or self.latent_dim is not None
+        bias = "first" if self.fit_intercept and has_more else False
         return super()._build_network(n_features, members, bias=bias, decodes=decodes)
 
     @in_own_modes

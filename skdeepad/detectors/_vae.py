@@ -150,7 +150,8 @@ default="expected_latent"
         """Mean and log standard deviation of the code (eq. 10)."""
         mean, log_std = network.encode(x).chunk(2, dim=2)
         # The gradient passes, or what is beyond would never come back.
-        return mean, log_std - (log_std - LOG_STD_MAX).relu().detach()
+        passing = log_std - log_std.detach()
+        return mean, log_std.detach().clamp(max=LOG_STD_MAX) + passing
 
     def _loss(self, network, x):
         mean, log_std = self._posterior(network, x)

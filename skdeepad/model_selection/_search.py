@@ -135,6 +135,10 @@ n_splits_, refit_time_, multimetric_
         together = _Together(self.n_jobs)
         with together.config():
             super(BatchedGridSearchCV, search).fit(X, y, **params)
+        for n_fits, why in together.failures:
+            warn(
+                f"{n_fits} fits could not be trained together ({why}), and train alone."
+            )
         if together.n_unused:
             warn(
                 f"{together.n_unused} of {together.n_fits} fits were trained together "
@@ -144,7 +148,7 @@ n_splits_, refit_time_, multimetric_
             )
         if self.verbose:
             print(
-                f"Trained {together.n_fits} fits together in {together.n_groups} "
+                f"Trained {together.n_together} fits together in {together.n_groups} "
                 f"groups, for {together.seconds:.1f} s in all workers"
             )
         times = search.cv_results_["mean_fit_time"]
@@ -172,8 +176,12 @@ class _Together(ParallelBackendBase):
 
     Attributes
     ----------
-    n_fits, n_groups, n_unused : int
-        What was asked for, and what of it was other than asked for in the end.
+    n_fits, n_groups : int
+        What was asked for.
+    n_unused : int
+        What was trained of it and was not asked for again.
+    failures : list of (int, str)
+        Numbers of fits that could not be trained together, and why.
     seconds : float
         Sum of the times that training took.
     checkpoints : list of Path
@@ -186,7 +194,12 @@ class _Together(ParallelBackendBase):
         self._workers = Parallel(n_jobs=n_jobs)
         self._tasks = []
         self.n_fits = self.n_groups = self.n_unused = 0
-        self.seconds, self.checkpoints = 0.0, []
+        self.seconds, self.checkpoints, self.failures = 0.0, [], []
+
+    @property
+    def n_together(self):
+        """Fits that were trained together."""
+        return self.n_fits - sum(n_fits for n_fits, _ in self.failures)
 
     def config(self):
         """A configuration of joblib that ends when the first Parallel is set up.
@@ -253,9 +266,10 @@ class _Together(ParallelBackendBase):
                 for parts, own in jobs
             )
             for (_, own), outcome in zip(jobs, outcomes, strict=True):
-                results, seconds, checkpoints, n_unused = outcome
+                results, seconds, checkpoints, failures, n_unused = outcome
                 self.seconds += seconds
                 self.checkpoints += checkpoints
+                self.failures += failures
                 self.n_unused += n_unused
                 for task, result in zip(own, results, strict=True):
                     task.result = result
@@ -313,6 +327,7 @@ def _train_and_call(parts, functions):
     seconds : float
         Of the training.
     checkpoints : list of Path
+    failures : list of (int, str)
     n_unused : int
         See :class:`skdeepad._together.Trained`.
     """
@@ -323,4 +338,4 @@ def _train_and_call(parts, functions):
     with serving(trained):
         while functions:
             results.append(functions.pop(0)())
-    return results, seconds, trained.checkpoints, trained.n_unused
+    return results, seconds, trained.checkpoints, trained.failures, trained.n_unused

@@ -172,9 +172,11 @@ class ThresholdedDetector(BaseDetector):
             # A copy: fit draws from clones of the estimator, and leaves itself alone.
             random_state = copy.deepcopy(getattr(detector, "random_state", None))
             task = FitTask.divide(X, y, strategy, random_state)
-        if get_tags(self.estimator).input_tags.pairwise and (
-            self.cv is not None or task.training is not None
-        ):
+        is_divided = task.training is not None or (
+            isinstance(task, _CrossValidated) and self._reads_scores(strategy)
+        )
+        is_frozen = isinstance(self.estimator, FrozenEstimator)
+        if is_divided and not is_frozen and get_tags(self).input_tags.pairwise:
             raise ValueError(
                 "With a precomputed kernel or distances between all rows, training on "
                 "some of them (the normal ones, those of a fold, or those that a "
@@ -184,10 +186,18 @@ class ThresholdedDetector(BaseDetector):
             )
         return task
 
+    def _reads_scores(self, strategy):
+        """Whether scores of rows set the threshold, or probabilities."""
+        return self.probability is not None or getattr(strategy, "reads_scores", True)
+
     def _fit(self, X, task):
         self.estimator_ = _train(self.estimator, X)
         detector = getattr(self.estimator_, "_final_estimator", self.estimator_)
-        if hasattr(detector, "decision_scores_"):
+        if isinstance(detector, FrozenEstimator):
+            detector = detector.estimator
+        if hasattr(detector, "decision_scores_") and not hasattr(
+            detector, "score_samples"
+        ):
             raise ValueError(
                 f"{type(detector).__name__} has decision_scores_, as detectors of PyOD "
                 "and DeepOD have: their decision_function is higher for anomalies, and "
@@ -201,7 +211,10 @@ class ThresholdedDetector(BaseDetector):
 
     def _set_threshold(self, task):
         if isinstance(self.estimator, FrozenEstimator):
-            self._training_keys = None  # nor was any of these rows trained on before
+            # Not these rows were trained on, but those of long ago.
+            self._training_keys = getattr(self.estimator_, "_training_keys", None)
+            if getattr(task.strategy, "calibration_size", None) is not None:
+                self._warn_of_training_rows(task.X, task.y)
         self._to_probability = {}
         if self.probability is None:
             task.set_threshold(self)

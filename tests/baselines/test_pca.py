@@ -5,6 +5,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from skdeepad import PCADetector
+from skdeepad.thresholds import Conformal
 
 
 def test_score_is_the_mean_squared_residual(problem):
@@ -34,8 +35,10 @@ def test_share_of_variance(problem):
 
 def test_one_normal_row_is_refused(problem):
     X, _ = problem
-    with pytest.raises(ValueError, match="2 normal rows or more, got n_samples = 1"):
+    with pytest.raises(ValueError, match="2 normal rows or more"):
         PCADetector().fit(X[:3], [1, -1, -1])
+    with pytest.raises(ValueError, match="2 normal rows or more"):
+        PCADetector(threshold=Conformal(0.9)).fit(X[:2])
 
 
 def test_one_row_is_refused(problem):

@@ -65,6 +65,7 @@ def test_a_normal_distribution_is_learnt_as_bayes_would_have_it():
         random_state=0,
     ).fit(X)
     grid = np.stack(np.meshgrid(*[np.linspace(-1.5, 1.5, 7)] * 2), -1).reshape(-1, 2)
+    # With other seeds the largest difference is from 0.06 to 0.12.
     np.testing.assert_allclose(detector.reconstruct(grid), grid / 2, atol=0.15)
     energy = -detector.score_samples(grid)
     expected = (grid**2).sum(1) / 4

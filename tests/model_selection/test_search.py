@@ -134,11 +134,12 @@ GRIDS = {
 
 
 @pytest.mark.parametrize("cls", DEEP)
-def test_scores_are_grid_searchs(cls, problem):
+def test_scores_are_grid_searchs(cls, problem, loops):
     assert cls.__name__ in GRIDS, f"Add a grid of {cls.__name__} to GRIDS."
     X, y = problem
     one, batched = searches(make(cls), GRIDS[cls.__name__], X, y)
     assert_same(one, batched)
+    assert max(members for members, _, _ in loops) > 3  # not just one by one
     assert len(set(one.cv_results_["mean_test_score"])) > 3
     np.testing.assert_array_equal(
         one.best_estimator_.score_samples(X), batched.best_estimator_.score_samples(X)
@@ -416,10 +417,29 @@ def test_fits_of_a_loop_that_breaks_train_alone(problem, loops, monkeypatch):
 
     monkeypatch.setattr(skdeepad._together, "_join", broken)
     grid = {"learning_rate": [1e-3, 1e-2]}
-    assert_same(*searches(make(AutoencoderDetector), grid, X, y))
+    with pytest.warns(UserWarning, match=r"^6 fits .* \(RuntimeError: out of memory\)"):
+        results = searches(make(AutoencoderDetector), grid, X, y)
+    assert_same(*results)
     assert {members for members, _, _ in loops} == {1}
 
 
+def test_a_loop_that_breaks_leaves_no_file(problem, tmp_path, monkeypatch):
+    X, y = problem
+
+    def broken(self, state):
+        raise RuntimeError("no space")
+
+    monkeypatch.setattr(skdeepad._together._Leaving, "all_that_remain", broken)
+    detector = make(AutoencoderDetector, checkpoint_dir=tmp_path)
+    options = {"scoring": "roc_auc", "cv": CV, "refit": False, "verbose": 1}
+    search = BatchedGridSearchCV(detector, {"learning_rate": [1e-3, 1e-2]}, **options)
+    with pytest.warns(UserWarning, match="no space"):
+        search.fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*could not be trained together")
 def test_one_candidates_error_is_not_the_others(problem, tmp_path):
     X, y = problem
     detector = make(AutoencoderDetector, checkpoint_dir=tmp_path)

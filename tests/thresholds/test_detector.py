@@ -862,6 +862,10 @@ def test_all_rows_of_a_frozen_detector_calibrate(problem):
     assert len(detector.calibration_scores_) == len(X) - 50
     # None of these was trained on either.
     detector.fit_threshold(X[50:], threshold="conformal")
+    with pytest.warns(UserWarning, match="look like rows of fit"):
+        detector.fit(X[:50])
+    with pytest.warns(UserWarning, match="look like rows of fit"):
+        detector.fit_threshold(X[:50], threshold="conformal")
 
 
 def test_a_number_needs_no_folds(fits, problem):
@@ -876,6 +880,9 @@ def test_precomputed_kernels_are_not_divided(problem):
     detector = ThresholdedDetector(svm).fit(kernel)
     expected = svm.fit(kernel).score_samples(kernel)
     np.testing.assert_allclose(detector.score_samples(kernel), expected)
+    ThresholdedDetector(svm, threshold=0.5, cv=5).fit(kernel)  # in no folds
+    frozen = ThresholdedDetector(FrozenEstimator(svm), threshold="roc")
+    assert np.isfinite(frozen.fit(kernel, y).offset_)
     for params, labels in (
         ({}, y),
         ({"cv": 5}, None),
@@ -896,7 +903,22 @@ class HigherForAnomalies(BaseEstimator):
         return np.abs(X).sum(axis=1)
 
 
-@pytest.mark.parametrize("wrap", [lambda d: d, make_pipeline])
+class Turned(HigherForAnomalies):
+    """One of these with scores as they are here."""
+
+    def score_samples(self, X):
+        return -self.decision_function(X)
+
+
+def test_scores_that_were_turned_are_taken(problem):
+    X, _ = problem
+    detector = ThresholdedDetector(Turned()).fit(X)
+    np.testing.assert_allclose(detector.score_samples(X), -np.abs(X).sum(axis=1))
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda d: d, make_pipeline, lambda d: FrozenEstimator(d.fit(np.eye(6)))]
+)
 def test_scores_that_are_higher_for_anomalies_are_refused(wrap, problem):
     with pytest.raises(ValueError, match=r"HigherForAnomalies .* higher for anomalies"):
         ThresholdedDetector(wrap(HigherForAnomalies())).fit(problem[0])
