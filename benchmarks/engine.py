@@ -55,6 +55,18 @@ def run_missing(units, results, call, describe, n_jobs, scheduler):
     return results.rows_of(units)
 
 
+def run_on_sets(run_unit, units, loaders, results, args):
+    """As :func:`run_missing`, for ``run_unit(load, unit)`` and loaders by data set."""
+    return run_missing(
+        units,
+        results,
+        lambda unit: joblib.delayed(run_unit)(loaders[unit["dataset"]], unit),
+        lambda row: f"{row['dataset']}, {row['method']}",
+        args.n_jobs,
+        args.scheduler,
+    )
+
+
 @contextmanager
 def _cluster(scheduler):
     """Let joblib use a Dask cluster; this machine where it is None."""

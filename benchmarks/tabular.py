@@ -29,7 +29,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
-from benchmarks.engine import add_arguments, run_missing
+from benchmarks.engine import add_arguments, run_on_sets
 from benchmarks.plots import plot_heatmap, plot_ranks
 from benchmarks.results_file import LOCAL, ResultsFile, params_id, versions
 from skdeepad import (
@@ -260,14 +260,7 @@ def run(loaders, results, args):
         for seed in args.seeds
         for method in args.methods
     ]
-    rows = run_missing(
-        units,
-        results,
-        lambda unit: joblib.delayed(run_unit)(loaders[unit["dataset"]], unit),
-        lambda row: f"{row['dataset']}, {row['method']}",
-        args.n_jobs,
-        args.scheduler,
-    )
+    rows = run_on_sets(run_unit, units, loaders, results, args)
     return pd.DataFrame(rows).astype(dict.fromkeys(MEASURES, float))
 
 

@@ -9,13 +9,12 @@ is flagged.
 import argparse
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.engine import add_arguments, run_missing
+from benchmarks.engine import add_arguments, run_on_sets
 from benchmarks.results_file import LOCAL, ResultsFile, params_id, versions
 from benchmarks.tabular import METHODS, available, split
 from skdeepad import ThresholdedDetector
@@ -105,14 +104,7 @@ def main(arguments=None):
     ]
     for unit in units:
         unit["params_id"] = params_id(make(unit | {"seed": 0}))
-    rows = run_missing(
-        units,
-        results,
-        lambda unit: joblib.delayed(run_unit)(loaders[unit["dataset"]], unit),
-        lambda row: f"{row['dataset']}, {row['method']}",
-        args.n_jobs,
-        args.scheduler,
-    )
+    rows = run_on_sets(run_unit, units, loaders, results, args)
     rows = pd.DataFrame(rows).astype(dict.fromkeys(SHARES, float))
     print(f"{len(loaders)} data sets; false alarms / detections, %\n")
     print(summarize(rows).to_string())
