@@ -255,9 +255,12 @@ def test_the_readme_has_the_figures_of_contaminated_rows():
         "PyOD AutoEncoder": "PyOD's autoencoder",
         "KDE (5-fold)": "`KDEDetector`",
         "PCA (90 %)": "`PCADetector`",
+        "AutoencoderDetector, 5 epochs, 8 networks": (
+            r"`AutoencoderDetector\(max_epochs=5, n_estimators=8\)`"
+        ),
     }
     part = readme[readme.index("**Unlabelled rows") : readme.index("## Which detector")]
     for method, auroc in tabular.summarize(rows)["AUROC"].items():
         name = names.get(method, f"`{method}`")
-        found = re.search(rf"{name}\s(?:has a mean AUROC of )?([\d.]+\d)", part)
+        found = re.search(rf"{name}\s(?:has (?:a mean AUROC of )?)?([\d.]+\d)", part)
         assert found[1] == f"{auroc:.3f}", method
