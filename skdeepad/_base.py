@@ -121,12 +121,14 @@ class FitTask:
             return subset(self.X, indices)
         return _safe_indexing(self.X, indices)
 
+    @property
+    def reads_scores(self):
+        """Whether the threshold depends on scores of the rows."""
+        return getattr(self.strategy, "reads_scores", True)
+
     def set_threshold(self, detector):
         """Set the threshold of a detector that can score."""
-        if getattr(self.strategy, "reads_scores", True):
-            scores = self.scores(detector)
-        else:
-            scores = np.empty(0), None
+        scores = self.scores(detector) if self.reads_scores else (np.empty(0), None)
         set_threshold(detector, self.strategy, *scores)
 
 
@@ -402,15 +404,17 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             contamination = "auto"
         strategy = make_threshold(threshold, contamination)
         y = self._labels(X, y, strategy)
-        if getattr(strategy, "calibration_size", None) is not None:
-            self._warn_of_training_rows(X, y)
-        FitTask(X, y, strategy).set_threshold(self)
+        task = FitTask(X, y, strategy)
+        self._warn_of_training_rows(task)
+        task.set_threshold(self)
         return self
 
-    def _warn_of_training_rows(self, X, y):
+    def _warn_of_training_rows(self, task):
+        """Warn where a conformal threshold is set with rows that were trained on."""
         known = getattr(self, "_training_keys", None)
-        if known is None:
+        if known is None or getattr(task.strategy, "calibration_size", None) is None:
             return
+        X, y = task.X, task.y
         given = np.zeros(len(known), dtype=bool)
         for chunk in gen_batches(_num_samples(X), 2**16):
             keys = _keys(X, chunk)

@@ -82,12 +82,8 @@ class Checkpoint:
 
     def remove(self):
         """The fit has ended."""
-        for part in self.path.parent.glob(f"{self.path.stem}.*.part"):
-            with suppress(OSError):
-                if time() - part.stat().st_mtime > ABANDONED:
-                    part.unlink()
         try:
-            self.path.unlink(missing_ok=True)
+            remove_files(self.path)
         except OSError as error:
             warn(
                 f"The checkpoint of a fit that ended could not be removed ({error}).",
@@ -111,3 +107,12 @@ class Checkpoint:
                 f"{self.path} is no checkpoint that can be read ({error}). Delete it "
                 "to train from the start."
             ) from error
+
+
+def remove_files(path):
+    """Remove a checkpoint, and what killed processes were writing of it."""
+    for part in path.parent.glob(f"{path.stem}.*.part"):
+        with suppress(OSError):
+            if time() - part.stat().st_mtime > ABANDONED:
+                part.unlink()
+    path.unlink(missing_ok=True)

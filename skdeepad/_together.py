@@ -341,8 +341,7 @@ def _train(courses):
         leaving.all_that_remain(run.network.state_dict())
     except Exception:
         if checkpoint is not None:
-            with suppress(OSError):
-                checkpoint.path.unlink()
+            checkpoint.remove()
         raise
     if unconverged:
         joint._warn_unconverged(unconverged, len(run.seeds))

@@ -91,17 +91,13 @@ class KDEDetector(BaseDetector):
             search = GridSearchCV(kde, {"bandwidth": widths}, cv=min(self.cv, len(X)))
             self.kde_ = search.fit(X).best_estimator_
         else:
-            self.kde_ = kde.set_params(bandwidth=self._width(*X.shape, spread)).fit(X)
+            width = 1.0 if self.bandwidth == "cv" else self.bandwidth
+            self.kde_ = kde.set_params(bandwidth=width).fit(X)
+            if isinstance(width, str):
+                # scikit-learn's rules are for features of unit variance.
+                width = spread * self.kde_.bandwidth_
+                self.kde_.set_params(bandwidth=width).fit(X)
         self.bandwidth_ = float(self.kde_.bandwidth_)
-
-    def _width(self, n_rows, n_features, spread):
-        """The bandwidth where it is not searched for."""
-        power = -1 / (n_features + 4)
-        if self.bandwidth == "scott":
-            return spread * n_rows**power
-        if self.bandwidth == "silverman":
-            return spread * (n_rows * (n_features + 2) / 4) ** power
-        return 1.0 if self.bandwidth == "cv" else self.bandwidth
 
     def _score_samples(self, X):
         return self.kde_.score_samples(X)

@@ -16,6 +16,7 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _check_method_params
 
+from skdeepad._checkpoint import remove_files
 from skdeepad._deep import BaseDeepDetector
 from skdeepad._together import Requests, Trained, serving
 from skdeepad._warnings import warn
@@ -158,7 +159,7 @@ n_splits_, refit_time_, multimetric_
                 setattr(self, name, value)
         for path in together.checkpoints:
             with suppress(OSError):  # it is done, whatever becomes of them
-                path.unlink()
+                remove_files(path)
         return self
 
 

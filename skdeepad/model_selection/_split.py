@@ -79,9 +79,7 @@ class _OneClassSplitter(BaseCrossValidator):
         X, y, groups = indexable(X, y, groups)
         y = self._check_y(y)
         if groups is not None and not isinstance(self, GroupsConsumerMixin):
-            warn(
-                f"The groups parameter is ignored by {type(self).__name__}",
-            )
+            warn(f"The groups parameter is ignored by {type(self).__name__}")
         folds = []
         for fold, (train, test) in enumerate(self._folds(y, groups)):
             train = train[y[train] == 1]

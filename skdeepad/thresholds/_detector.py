@@ -131,12 +131,12 @@ class ThresholdedDetector(BaseDetector):
         "n_jobs": [Integral, None],
     }
 
-    def _last_step(self):
-        """The detector itself; of a pipeline, its last step."""
-        return getattr(self.estimator, "_final_estimator", self.estimator)
+    @property
+    def _is_frozen(self):
+        return isinstance(self.estimator, FrozenEstimator)
 
     def _validate_params(self):
-        detector = self._last_step()
+        detector = _last_step(self.estimator)
         if not getattr(detector, "novelty", True):
             name = type(detector).__name__
             raise ValueError(f"{name} scores new rows with novelty=True only.")
@@ -149,7 +149,7 @@ class ThresholdedDetector(BaseDetector):
             what = f"probability={self.probability!r}"
             check_both_classes(y, what, f"Add such rows. {SEARCH}")
         y = self._labels(X, y, strategy)
-        detector = self._last_step()
+        detector = _last_step(self.estimator)
         if isinstance(detector, BaseDetector):
             own = make_threshold(detector.threshold, detector.contamination)
             if getattr(own, "requires_labels", False):
@@ -165,18 +165,16 @@ class ThresholdedDetector(BaseDetector):
                     "pass y with +1 for normal rows and -1 for anomalies, or cv=5."
                 )
             task = _CrossValidated.keep_all(X, y, strategy)
-        elif isinstance(self.estimator, FrozenEstimator):
+        elif self._is_frozen:
             # It trains on no row: all can set the threshold.
             task = FitTask.keep_all(X, y, strategy)
         else:
             # A copy: fit draws from clones of the estimator, and leaves itself alone.
             random_state = copy.deepcopy(getattr(detector, "random_state", None))
             task = FitTask.divide(X, y, strategy, random_state)
-        is_divided = task.training is not None or (
-            isinstance(task, _CrossValidated) and self._reads_scores(strategy)
-        )
-        is_frozen = isinstance(self.estimator, FrozenEstimator)
-        if is_divided and not is_frozen and get_tags(self).input_tags.pairwise:
+        has_folds = self.cv is not None and (self.probability or task.reads_scores)
+        is_divided = (has_folds or task.training is not None) and not self._is_frozen
+        if is_divided and get_tags(self).input_tags.pairwise:
             raise ValueError(
                 "With a precomputed kernel or distances between all rows, training on "
                 "some of them (the normal ones, those of a fold, or those that a "
@@ -186,13 +184,9 @@ class ThresholdedDetector(BaseDetector):
             )
         return task
 
-    def _reads_scores(self, strategy):
-        """Whether scores of rows set the threshold, or probabilities."""
-        return self.probability is not None or getattr(strategy, "reads_scores", True)
-
     def _fit(self, X, task):
         self.estimator_ = _train(self.estimator, X)
-        detector = getattr(self.estimator_, "_final_estimator", self.estimator_)
+        detector = _last_step(self.estimator_)
         if isinstance(detector, FrozenEstimator):
             detector = detector.estimator
         if hasattr(detector, "decision_scores_") and not hasattr(
@@ -210,11 +204,10 @@ class ThresholdedDetector(BaseDetector):
                 setattr(self, name, getattr(self.estimator_, name))
 
     def _set_threshold(self, task):
-        if isinstance(self.estimator, FrozenEstimator):
+        if self._is_frozen:
             # Not these rows were trained on, but those of long ago.
             self._training_keys = getattr(self.estimator_, "_training_keys", None)
-            if getattr(task.strategy, "calibration_size", None) is not None:
-                self._warn_of_training_rows(task.X, task.y)
+            self._warn_of_training_rows(task)
         self._to_probability = {}
         if self.probability is None:
             task.set_threshold(self)
@@ -299,6 +292,11 @@ def _fold_scores(estimator, X, y, train, test):
         raise ValueError("A fold of cv has no normal row (+1) to train on.")
     fold = _train(estimator, _safe_indexing(X, train))
     return round_scores(_score(fold, _safe_indexing(X, test)))
+
+
+def _last_step(estimator):
+    """The detector itself; of a pipeline, its last step."""
+    return getattr(estimator, "_final_estimator", estimator)
 
 
 def _train(estimator, X):

@@ -395,18 +395,23 @@ def test_is_a_scikit_learn_estimator(problem):
     assert b"torch" not in pickle.dumps(fitted)
 
 
-def test_a_candidate_without_a_network_leaves_the_others_alone(problem):
-    X, y = problem
-    grid = {"hidden_layer_sizes": [(4,), (0,)], "learning_rate": [1e-3, 1e-2]}
+def assert_fails_alike(detector, grid, X, y, why):
+    """Both searches tell of fits that failed, and have the others' scores."""
     options = {"scoring": "roc_auc", "cv": CV, "refit": False}
     results = []
     for search in (GridSearchCV, BatchedGridSearchCV):
         with (
-            pytest.warns(FitFailedWarning, match="positive integers"),
+            pytest.warns(FitFailedWarning, match=why),
             pytest.warns(UserWarning, match="non-finite"),
         ):
-            results.append(search(make(AutoencoderDetector), grid, **options).fit(X, y))
+            results.append(search(detector, grid, **options).fit(X, y))
     assert_same_scores(*results)
+
+
+def test_a_candidate_without_a_network_leaves_the_others_alone(problem):
+    X, y = problem
+    grid = {"hidden_layer_sizes": [(4,), (0,)], "learning_rate": [1e-3, 1e-2]}
+    assert_fails_alike(make(AutoencoderDetector), grid, X, y, "positive integers")
 
 
 def test_fits_of_a_loop_that_breaks_train_alone(problem, loops, monkeypatch):
@@ -443,16 +448,8 @@ def test_a_loop_that_breaks_leaves_no_file(problem, tmp_path, monkeypatch):
 def test_one_candidates_error_is_not_the_others(problem, tmp_path):
     X, y = problem
     detector = make(AutoencoderDetector, checkpoint_dir=tmp_path)
-    options = {"scoring": "roc_auc", "cv": CV, "refit": False}
-    results = []
-    for search in (GridSearchCV, BatchedGridSearchCV):
-        with (
-            pytest.warns(FitFailedWarning, match="checkpoint_dir needs a random_state"),
-            pytest.warns(UserWarning, match="non-finite"),
-        ):
-            search = search(detector, {"random_state": [0, None]}, **options)
-            results.append(search.fit(X, y))
-    assert_same_scores(*results)
+    grid = {"random_state": [0, None]}
+    assert_fails_alike(detector, grid, X, y, "checkpoint_dir needs a random_state")
 
 
 def test_rows_that_are_drawn_anew_are_told_of(problem, loops):
