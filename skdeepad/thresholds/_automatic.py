@@ -71,8 +71,9 @@ class ParetoTail(Strategy):
     it leaves the share ``alpha`` of normal rows ([1]_, eq. 1; the fit is SciPy's
     maximum likelihood). ``alpha`` may be smaller than one over the number of training
     rows, but is then an extrapolation: at 0.001 and from 100 rows, 0.008 of
-    new normal rows are flagged on average, 0.002 from 500. Where all tail scores are
-    equal, none is an anomaly.
+    new normal rows are flagged on average, 0.002 from 500. A score that a larger share
+    of the rows has than ``alpha`` is no anomaly's: rows of few distinct values may
+    have none.
 
     Parameters
     ----------
@@ -122,19 +123,24 @@ class ParetoTail(Strategy):
         errors = np.sort(errors)
         start = errors[-n_tail - 1]
         # Excesses of zero, where scores tie, have a density without bound.
-        excess = errors[errors > start] - start
-        if not len(excess):
+        tail = errors[errors > start]
+        if not len(tail):
             return -errors[-1]
-        n_tail = len(excess)
+        n_tail = len(tail)
         self._check_size(n_tail, len(errors))
-        if excess[0] == excess[-1]:
+        values, counts = np.unique(tail, return_counts=True)
+        if len(values) == 1:
             return -errors[-1]
         # Scaled to a mean of one, where the search for the parameters starts.
+        excess = tail - start
         scale = excess.mean()
         shape, _, spread = genpareto.fit(excess / scale, floc=0)
         # Above 1 where the tail is a smaller share than alpha.
         beyond = min(1.0, self.alpha * len(errors) / n_tail)
-        return -(start + scale * genpareto.isf(beyond, shape, scale=spread))
+        cut = start + scale * genpareto.isf(beyond, shape, scale=spread)
+        # The distribution knows no ties, and may end right below some.
+        frequent = values[counts > max(1, self.alpha * len(errors))]
+        return -max(cut, frequent.max(initial=start))
 
     def _check_size(self, n_tail, n_rows):
         if n_tail < MIN_TAIL:

@@ -185,7 +185,7 @@ class ROCOptimal(Strategy):
         below = scores[flagged].max()
         above = below if flagged.all() else scores[~flagged].min()
         # Rounding must not put the middle of two neighbours on the lower one.
-        return max((below + above) / 2, np.nextafter(below, np.inf))
+        return max(below / 2 + above / 2, np.nextafter(below, np.inf))
 
     def _value(self, hits, alarms, n_anomalies, n_normal):
         """The criterion at each cut, times a constant."""

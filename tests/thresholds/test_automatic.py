@@ -146,6 +146,19 @@ def test_pareto_tail_that_starts_among_equal_scores_is_fitted_above_them(share):
     assert cut == pytest.approx(-np.log(0.001 / (1 - share)), rel=0.15)
 
 
+@pytest.mark.parametrize("n_equal", [3, 100])
+def test_pareto_tail_takes_frequent_scores_for_normal(n_equal):
+    errors = np.minimum(np.random.default_rng(0).exponential(size=3000), 3.0)
+    errors = np.r_[errors[errors < 3.0][:2800], np.full(n_equal, 3.0)]
+    # A fit alone ends right below them.
+    assert ParetoTail(alpha=0.001).find_offset(-errors) <= -3.0
+
+
+def test_pareto_tail_flags_no_level_of_many_rows():
+    errors = np.repeat(np.arange(30.0), 100)
+    assert ParetoTail(alpha=0.001).find_offset(-errors) <= -29.0
+
+
 @pytest.mark.parametrize("largest", [np.arange(1.0, 5.0), np.full(4, 9.0)])
 def test_pareto_tail_of_few_different_scores_is_refused(largest):
     errors = np.r_[np.zeros(196), largest]

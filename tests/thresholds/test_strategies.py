@@ -165,6 +165,13 @@ def test_roc_cut_is_halfway_between_its_neighbours():
         assert strategy.find_offset([-5.0, -4.0, -2.0, -1.0], [-1, -1, 1, 1]) == -3.0
 
 
+def test_roc_cut_of_huge_scores_is_halfway():
+    offset = ROCOptimal().find_offset(
+        [0.9e308, 1.0e308, 1.6e308, 1.7e308], [-1, -1, 1, 1]
+    )
+    assert offset == pytest.approx(1.3e308)
+
+
 def test_roc_of_neighbouring_numbers_still_separates():
     scores = np.array([1.0, np.nextafter(1.0, 2)])
     offset = ROCOptimal().find_offset(scores, np.array([-1, 1]))
