@@ -7,7 +7,6 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.callback import with_callbacks
 from sklearn.model_selection import train_test_split
@@ -17,7 +16,6 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from skdeepad._docs import insert_shared_docs
-from skdeepad._random import row_keys
 from skdeepad._warnings import warn
 from skdeepad.thresholds._conformal import benjamini_hochberg, conformal_p_values
 from skdeepad.thresholds._labels import (
@@ -42,16 +40,19 @@ ALIKE = 1e-3
 
 
 def _all_or_nothing(fit):
-    """Make a fit that raises, Ctrl-C included, leave the estimator as it was."""
+    """Let a fit work on a copy, which the estimator becomes at its end.
+
+    One that raises, Ctrl-C included, leaves the estimator as it was, and one that runs
+    leaves it to other threads that score.
+    """
 
     @functools.wraps(fit)
     def wrapper(self, *args, **kwargs):
-        before = self.__dict__.copy()
-        try:
-            return fit(self, *args, **kwargs)
-        except BaseException:
-            self.__dict__ = before
-            raise
+        work = object.__new__(type(self))
+        vars(work).update(vars(self))
+        fit(work, *args, **kwargs)
+        self.__dict__ = vars(work)
+        return self
 
     return wrapper
 
@@ -200,26 +201,6 @@ def round_scores(scores, out=None):
     return out
 
 
-def _keys(X, indices):
-    """Hashes of some rows; None where they are not of numbers, or sparse."""
-    if issparse(X):
-        return None
-    # Rows that are read as they are asked for are indexed as an array is.
-    is_array = hasattr(X, "dtype") and not hasattr(X, "iloc")
-    rows = X[indices] if is_array else _safe_indexing(X, indices)
-    try:
-        rows = rows if isinstance(rows, np.ndarray) else np.asarray(rows, np.float64)
-    except (TypeError, ValueError):  # text
-        return None
-    is_table = rows.ndim == 2 and rows.dtype.kind in "fiu"
-    return row_keys(rows, seed=0) if is_table else None
-
-
-def _keys_of_some(X):
-    """Hashes of up to a hundred rows, by which they are known again; or None."""
-    return _keys(X, some_rows(_num_samples(X)))
-
-
 def some_rows(n_rows):
     """Indices of up to a hundred rows."""
     return np.linspace(0, n_rows - 1, min(100, n_rows)).astype(int)
@@ -323,9 +304,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             detector that was fitted stays as it was.
         """
         task = self._task(X, y)
-        rows = task.training_rows(self._streams)
-        clean_up = self._fit(rows, task)
-        self._training_keys = _keys_of_some(rows)
+        clean_up = self._fit(task.training_rows(self._streams), task)
         self._set_threshold(task)
         if clean_up is not None:
             clean_up()
@@ -405,29 +384,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         strategy = make_threshold(threshold, contamination)
         y = self._labels(X, y, strategy)
         task = FitTask(X, y, strategy)
-        self._warn_of_training_rows(task)
         task.set_threshold(self)
         return self
-
-    def _warn_of_training_rows(self, task):
-        """Warn where a conformal threshold is set with rows that were trained on."""
-        known = getattr(self, "_training_keys", None)
-        if known is None or getattr(task.strategy, "calibration_size", None) is None:
-            return
-        X, y = task.X, task.y
-        given = np.zeros(len(known), dtype=bool)
-        for chunk in gen_batches(_num_samples(X), 2**16):
-            keys = _keys(X, chunk)
-            if keys is None:
-                return
-            given |= np.isin(known, keys if y is None else keys[y[chunk] == 1])
-        if given.mean() > 0.5:
-            warn(
-                "Most of these rows look like rows of fit, whose scores are too good: "
-                "the false-alarm rate and p-values of a conformal threshold need "
-                "normal rows that were not trained on. Give such rows, or set "
-                "threshold='conformal' before fit, which holds some out.",
-            )
 
     def _labels(self, X, y, strategy):
         """``y`` as labels, or None where it is not a label vector."""

@@ -10,7 +10,7 @@ from itertools import chain
 from numbers import Integral, Real
 from os import PathLike
 from typing import Any, ClassVar
-from weakref import finalize
+from weakref import WeakKeyDictionary
 
 import joblib
 import numpy as np
@@ -47,9 +47,16 @@ SETTLED_BY_VALIDATION = "n_features_in_", "feature_names_in_", "_sklearn_output_
 # Networks that a search has trained together, for the fits that follow.
 TRAINED_BEFORE: ContextVar = ContextVar("trained_before", default=None)
 
-# The networks that detectors score with, and of which state: by a detector's id, while
-# it is there. Not among its attributes, which scoring leaves alone, nor in its pickles.
-SCORING: dict = {}
+# The network to score with, and its device, of each state while it is there. Not among
+# a detector's attributes, which scoring leaves alone, nor in its pickles.
+SCORING: WeakKeyDictionary = WeakKeyDictionary()
+
+
+class State(dict):
+    """Arrays of a fitted network by name, and a key to what is made of them."""
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 def in_own_modes(function):
@@ -530,7 +537,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
     # The fitted state: arrays, and the parameters that say how to read them.
 
     def _set_state(self, state):
-        self._state = _to_arrays(state)
+        self._state = State(_to_arrays(state))
         self._note_params()
 
     def _note_params(self):
@@ -558,16 +565,12 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         """The fitted network in float64, made once for a state and a device."""
         import torch
 
-        state, place, network = SCORING.get(id(self), (None, None, None))
-        if state is not self._state or place != device:
-            # Of a copy: another thread may fit the detector meanwhile.
-            fitted = self._as_fitted()
-            members = int(fitted.n_estimators)
-            network = fitted._build_network(fitted.n_features_in_, members)
-            network = fitted._load_state(network, torch.float64, device).eval()
-            if id(self) not in SCORING:
-                finalize(self, SCORING.pop, id(self), None).atexit = False
-            SCORING[id(self)] = fitted._state, device, network
+        place, network = SCORING.get(self._state, (None, None))
+        if place != device:
+            members = int(self.n_estimators)
+            network = self._build_network(self.n_features_in_, members)
+            network = self._load_state(network, torch.float64, device).eval()
+            SCORING[self._state] = device, network
         return network
 
     @in_own_modes
@@ -636,8 +639,9 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         from skdeepad._training import chunk_rows
 
         device = self._torch_device()
+        # Of a copy: another thread may fit the detector meanwhile.
         fitted = self._as_fitted()
-        network = self._scoring_network(device)
+        network = fitted._scoring_network(device)
         # "cuda" is another one where the current device has changed since.
         device = next(chain(network.parameters(), network.buffers())).device
         n_chunk = chunk_rows(network, itemsize=8)
@@ -649,7 +653,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         ):
             for chunk in gen_batches(len(X), n_chunk):
                 rows = X[chunk]
-                x = torch.as_tensor(self._scale(rows), device=device)
+                x = torch.as_tensor(fitted._scale(rows), device=device)
                 x = x.expand(network.members, -1, -1)
                 use(chunk, function(fitted, network, x, rows))
 

@@ -283,22 +283,6 @@ def test_a_strategy_of_its_own_may_hold_rows_out_and_need_labels(cls, problem):
 
 
 @every
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_training_rows_in_a_conformal_fit_threshold_are_warned_of(cls, dtype, problem):
-    X, y = problem
-    X = X.astype(dtype)
-    normal = np.flatnonzero(y == 1)
-    detector = make(cls).fit(X[normal[:90]])
-    for rows, labels in ((X, y), (X[normal[:90]], None), (X[normal[:60]], None)):
-        with pytest.warns(UserWarning, match="look like rows of fit"):
-            detector.fit_threshold(rows, labels, threshold=Conformal(0.1))
-    # Others, and other thresholds, without a word.
-    detector.fit_threshold(X[normal[90:]], threshold=Conformal(0.1))
-    detector.fit_threshold(X, y, threshold="max_train")
-    make(cls, threshold=Conformal(0.1)).fit(X, y)
-
-
-@every
 def test_a_conformal_threshold_leaves_rows_to_train_on(cls):
     strategy = Conformal(alpha=0.9)
     with pytest.raises(ValueError, match=r"1 of 1 normal row\(s\) and leaves none"):

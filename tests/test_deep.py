@@ -24,7 +24,7 @@ from torch import nn
 
 import skdeepad._training
 from skdeepad import DASVDD, AutoencoderDetector, DeepSVDD, VAEDetector
-from skdeepad._deep import SCORING, BaseDeepDetector
+from skdeepad._deep import BaseDeepDetector
 from skdeepad._nn import Center
 from skdeepad._nn._layers import Stochastic
 from skdeepad._random import make_generators
@@ -666,32 +666,48 @@ def test_the_network_to_score_with_is_made_once_a_state(cls, problem):
         assert not np.array_equal(fresh, before)
         before = fresh
     known = weakref.ref(detector._scoring_network(torch.device("cpu")))
-    key = id(detector)
-    assert key in SCORING
     del detector, fit
     gc.collect()
     assert known() is None
-    assert key not in SCORING
 
 
-def test_a_fit_in_another_thread_leaves_no_old_network_behind(problem, monkeypatch):
+@every_deep
+def test_scores_beside_a_fit_in_another_thread_are_of_one_fit(
+    cls, problem, monkeypatch
+):
     X, _ = problem
-    detector, load = make(AutoencoderDetector).fit(X), BaseDeepDetector._load_state
-    SCORING.clear()
+    detector = make(cls).fit(X)
+    old = detector.score_samples(X)
+    seen, scale = [], BaseDeepDetector._scale
 
-    def slow(self, *args):
-        network = load(self, *args)
-        monkeypatch.setattr(BaseDeepDetector, "_load_state", load)
-        other = Thread(target=lambda: detector.set_params(max_epochs=9).fit(X))
+    def refit(self, rows):
+        monkeypatch.setattr(BaseDeepDetector, "_scale", scale)
+        other = Thread(target=lambda: detector.set_params(random_state=9).fit(2 * X))
         other.start()
         other.join()
-        return network
+        return scale(self, rows)
 
-    monkeypatch.setattr(BaseDeepDetector, "_load_state", slow)
-    old, new = detector.score_samples(X), detector.score_samples(X)
-    assert not np.allclose(old, new)
+    # A fit that ends while rows are scored, ...
+    monkeypatch.setattr(BaseDeepDetector, "_scale", refit)
+    np.testing.assert_array_equal(detector.score_samples(X), old)
+    new = detector.score_samples(X)
+    assert not np.array_equal(new, old)
     fresh = pickle.loads(pickle.dumps(detector)).score_samples(X)
     np.testing.assert_array_equal(new, fresh)
+    # ... and rows that are scored in the midst of a fit.
+    train = BaseDeepDetector._train
+
+    def scoring(self, run, **options):
+        seen.append(detector.score_samples(X))
+        outcome = train(self, run, **options)
+        seen.append(detector.score_samples(X))
+        return outcome
+
+    monkeypatch.setattr(BaseDeepDetector, "_train", scoring)
+    detector.fit(3 * X)
+    assert len(seen) >= 2
+    for scores in seen:
+        np.testing.assert_array_equal(scores, new)
 
 
 def test_a_detector_need_not_be_hashable(problem):

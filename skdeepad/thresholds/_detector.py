@@ -204,10 +204,6 @@ class ThresholdedDetector(BaseDetector):
                 setattr(self, name, getattr(self.estimator_, name))
 
     def _set_threshold(self, task):
-        if self._is_frozen:
-            # Not these rows were trained on, but those of long ago.
-            self._training_keys = getattr(self.estimator_, "_training_keys", None)
-            self._warn_of_training_rows(task)
         self._to_probability = {}
         if self.probability is None:
             task.set_threshold(self)

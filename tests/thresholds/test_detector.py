@@ -763,17 +763,6 @@ def test_probabilities_do_not_depend_on_the_unit(probability, scale, labelled):
 
 
 @pytest.mark.parametrize(
-    "convert", [pd.DataFrame, np.ndarray.tolist, lambda X: (100 * X).astype(int)]
-)
-def test_training_rows_are_known_again_in_any_container(convert, problem):
-    X, _ = problem
-    X = convert(X)
-    detector = ThresholdedDetector(OneClassSVM()).fit(X)
-    with pytest.warns(UserWarning, match="look like rows of fit"):
-        detector.fit_threshold(X, threshold="conformal")
-
-
-@pytest.mark.parametrize(
     "X",
     [
         pd.Series(["aa bb", "cc dd"] * 50, index=range(1000, 1100)),
@@ -860,12 +849,6 @@ def test_all_rows_of_a_frozen_detector_calibrate(problem):
     frozen = FrozenEstimator(PCADetector().fit(X[:50]))
     detector = ThresholdedDetector(frozen, threshold="conformal").fit(X[50:])
     assert len(detector.calibration_scores_) == len(X) - 50
-    # None of these was trained on either.
-    detector.fit_threshold(X[50:], threshold="conformal")
-    with pytest.warns(UserWarning, match="look like rows of fit"):
-        detector.fit(X[:50])
-    with pytest.warns(UserWarning, match="look like rows of fit"):
-        detector.fit_threshold(X[:50], threshold="conformal")
 
 
 def test_a_number_needs_no_folds(fits, problem):
