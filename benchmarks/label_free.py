@@ -43,7 +43,7 @@ from skdeepad import (
     PCADetector,
     VAEDetector,
 )
-from skdeepad._together import Requests, serving
+from skdeepad._together import Requests, Trained, serving
 from skdeepad.datasets import fetch_adbench, list_adbench
 from skdeepad.model_selection._label_free import disturbed_rows
 
@@ -126,7 +126,8 @@ def fit_all(detectors, X):
     for detector in detectors.values():
         if hasattr(detector, "max_epochs"):
             requests.note(partial(clone(detector).fit, X))
-    with serving(requests.train()):
+    parts = [part for group in requests.groups() for part in group.parts(1)]
+    with serving(Trained.of(*parts)):
         return {name: detector.fit(X) for name, detector in detectors.items()}
 
 

@@ -135,11 +135,15 @@ class FitTask:
 
 def set_threshold(detector, strategy, scores, y):
     """Set a detector's offset, and keep the scores that p-values compare with."""
-    offset = float(strategy.find_offset(scores, y))
+    given = strategy.find_offset(scores, y)
+    try:
+        offset = float(given)
+    except (TypeError, ValueError):
+        offset = np.nan
     if np.isnan(offset):
         raise ValueError(
-            f"find_offset of {strategy!r} gave NaN: it must give a number, the score "
-            "below which a row is an anomaly."
+            f"find_offset of {strategy!r} gave {given!r}: it must give a number, the "
+            "score below which a row is an anomaly."
         )
     if getattr(strategy, "calibration_size", None) is None:
         vars(detector).pop("calibration_scores_", None)
@@ -332,7 +336,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     def _refuse_calibration(self, strategy):
         """Rows held out of one call must not be trained on in another."""
-        if getattr(strategy, "calibration_size", None):
+        if getattr(strategy, "calibration_size", None) is not None:
             raise ValueError(
                 "With warm_start=True, or in partial_fit, the rows that a conformal "
                 "threshold holds out may be ones that the networks were trained on "
@@ -401,11 +405,12 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         labels = to_labels(y)
         if labels is None:
             check_other_labels(y)
-            return None
-        if len(labels) != _num_samples(X):
+        if _num_samples(y) != _num_samples(X):
             raise ValueError(
-                f"X has {_num_samples(X)} rows and y has {len(labels)} labels."
+                f"X has {_num_samples(X)} rows and y has {_num_samples(y)} labels."
             )
+        if labels is None:
+            return None
         if len(labels) and not np.any(labels == 1):
             raise ValueError(
                 "y labels every row as an anomaly (-1): there is no normal row (+1) "

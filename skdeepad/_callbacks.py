@@ -6,8 +6,8 @@ import copy
 class EpochReports:
     """Tells scikit-learn's callbacks, and the user, how training goes.
 
-    The fit is the root task and each epoch a subtask of it. Callbacks see all rows
-    and labels of the fit.
+    The fit is the root task and each epoch a subtask of it, unless the networks were
+    trained before (``run`` is None). Callbacks see all rows and labels of the fit.
     """
 
     def __init__(self, estimator, task, run):
@@ -15,9 +15,8 @@ class EpochReports:
         self._heard = bool(getattr(estimator, "_skl_callbacks", None))
 
     def __enter__(self):
-        self._fit = self._estimator._init_callback_context(
-            max_subtasks=self._estimator.max_epochs
-        )
+        n_epochs = 0 if self._run is None else self._estimator.max_epochs
+        self._fit = self._estimator._init_callback_context(max_subtasks=n_epochs)
         self._begin(self._fit)
         return self
 
@@ -59,6 +58,7 @@ class EpochReports:
     def _fitted_attributes(self):
         """What a copy needs to work as if training had ended here."""
         fitted = copy.copy(self._estimator)
-        self._run.finish(fitted, *self.last)
+        if self._run is not None:
+            self._run.finish(fitted, *self.last)
         fitted._set_threshold(self._task)
         return fitted.__dict__

@@ -29,14 +29,21 @@ class Checkpoint:
     """
 
     def __init__(self, folder, name):
-        self.path = Path(folder) / f"{name}.npz"
-        if self.path.parent.exists() and not self.path.parent.is_dir():
+        self.path = Path(folder).expanduser() / f"{name}.npz"
+        try:
+            is_file = self.path.parent.is_file()
+            self._state = self._read()
+        except OSError as error:
+            raise ValueError(
+                f"checkpoint_dir={str(folder)!r} cannot be looked into ({error}): give "
+                "another folder."
+            ) from error
+        if is_file:
             raise ValueError(
                 f"checkpoint_dir={str(folder)!r} is a file: give a folder, which is "
                 "made where it is missing."
             )
         self._written = monotonic()
-        self._state = self._read()
 
     @property
     def has_begun(self):
@@ -110,8 +117,8 @@ class Checkpoint:
 
 
 def remove_files(path):
-    """Remove a checkpoint, and what killed processes were writing of it."""
-    for part in path.parent.glob(f"{path.stem}.*.part"):
+    """Remove a checkpoint, and what killed processes were writing in its folder."""
+    for part in path.parent.glob(f"*.{32 * '[0-9a-f]'}.part"):
         with suppress(OSError):
             if time() - part.stat().st_mtime > ABANDONED:
                 part.unlink()

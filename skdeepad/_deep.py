@@ -5,7 +5,6 @@ import functools
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import version
 from itertools import chain
 from numbers import Integral, Real
 from os import PathLike
@@ -21,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skdeepad import __version__
 from skdeepad._base import (
     FARTHEST,
     BaseDetector,
@@ -56,7 +56,7 @@ class State(dict):
     """Arrays of a fitted network by name, and a key to what is made of them."""
 
     __eq__ = object.__eq__
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
 
 def in_own_modes(function):
@@ -183,7 +183,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
     _used_within: ClassVar[dict] = {"learning_rate": 1, "weight_decay": 1}
 
     # Parameters that say what the fitted weights mean, beside the networks' shape.
-    _fixed_by_first_fit: ClassVar[tuple] = "image_shape", "activation"
+    _fixed_by_first_fit: ClassVar[tuple] = "image_shape", "activation", "standardize"
 
     # What a detector states.
 
@@ -237,13 +237,19 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         trained = TRAINED_BEFORE.get()
         continued = self._continues()
         if trained is not None and not continued and trained.serve(self, X):
-            return None
+            with EpochReports(self, task, None):
+                return None
         checkpoint = self._checkpoint(X)
         run = self._start(X, continued)
         with EpochReports(self, task, run) as reports:
-            history, n_epochs, unconverged = self._train(
-                run, reports=reports, checkpoint=checkpoint
-            )
+            try:
+                history, n_epochs, unconverged = self._train(
+                    run, reports=reports, checkpoint=checkpoint
+                )
+            except ValueError:  # diverged, as it would from the checkpoint on
+                if checkpoint is not None:
+                    checkpoint.remove()
+                raise
             # Also where no epoch was left after a checkpoint.
             reports.last = int(n_epochs.max()), history, run.network.state_dict()
         if unconverged:
@@ -332,6 +338,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
             network = self._continued_network(device)
         else:
             before, first_epoch = {}, 0
+            self._split_seeds = seeds
             if scaled is None:
                 self.scaler_ = _learn_scale(X, self.standardize)
             else:
@@ -348,7 +355,10 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
             self._warn_if_alike(X[some_rows(len(X))], network)
         rows = held_out = None
         if self.early_stopping:
-            rows, held_out = split_validation(seeds, len(X), self._n_validation(X))
+            # A warm start holds out the rows that were not trained on before.
+            rows, held_out = split_validation(
+                self._split_seeds, len(X), self._n_validation(X)
+            )
         self.device_ = str(device)
         return Run(network, x, rows, held_out, seeds, first_epoch, before)
 
@@ -433,17 +443,15 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         from skdeepad._rows import chunks
 
         self._check_checkpoint_dir()
-        params = self.get_params(deep=False)
-        # Parameters that training does not depend on.
-        for name in self._used_after - {"max_epochs"}:
-            del params[name]
+        # Without those that training does not depend on.
+        params = self._params_but(self._used_after - {"max_epochs"})
         params["device"] = self._torch_device().type
         before = self._state if self._continues() else None
-        name = type(self).__name__
         # In parts: joblib would copy rows that do not lie one after the other.
         rows = [joblib.hash(np.ascontiguousarray(X[chunk])) for chunk in chunks(X)]
-        digest = joblib.hash((name, params, rows, before, version("skdeepad")))
-        return Checkpoint(self.checkpoint_dir, f"{name}-{digest}")
+        name = f"{type(self).__module__}.{type(self).__qualname__}"
+        digest = joblib.hash((name, params, rows, before, __version__))
+        return Checkpoint(self.checkpoint_dir, f"{type(self).__name__}-{digest}")
 
     def _check_checkpoint_dir(self):
         if self.random_state is None:
@@ -500,8 +508,9 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         """Names of parameters with which the fitted weights have another meaning."""
         return [
             name
-            for name in self._fixed_by_first_fit
-            if not np.array_equal(getattr(self, name), self._fitted_params[name])
+            for name, value in self._fitted_params.items()
+            if name in self._fixed_by_first_fit
+            and not np.array_equal(getattr(self, name), value)
         ]
 
     def _adam(self, flat):
@@ -542,10 +551,12 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
     def _note_params(self):
         """Keep the parameters that the state is read with."""
+        self._fitted_params = copy.deepcopy(self._params_but(ONLY_LATER))
+
+    def _params_but(self, names):
+        """The parameters, of which a subclass may have fewer, without some."""
         params = self.get_params(deep=False)
-        for name in ONLY_LATER:
-            del params[name]
-        self._fitted_params = copy.deepcopy(params)
+        return {name: value for name, value in params.items() if name not in names}
 
     def _adopt(self, fitted):
         """Become as another detector, which was trained on the same rows."""

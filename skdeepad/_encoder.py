@@ -35,7 +35,7 @@ class BaseEncoderDetector(
 
     def _changed_since_fit(self):
         changed = super()._changed_since_fit()
-        if (self.latent_dim is None) != (self._fitted_params["latent_dim"] is None):
+        if (self.latent_dim is None) != (self._as_fitted().latent_dim is None):
             changed.append("latent_dim")
         return changed
 

@@ -8,7 +8,6 @@ import copy
 from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha1
-from importlib.metadata import version
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 
+from skdeepad import __version__
 from skdeepad._checkpoint import Checkpoint
 from skdeepad._deep import TRAINED_BEFORE, Run, in_own_modes
 
@@ -89,11 +89,6 @@ class Requests:
                     groups[group] = Group(detector, n_numbers)
                 groups[group].items.append((key, detector, X))
         return list(groups.values())
-
-    def train(self):
-        """Train everything, in this process."""
-        parts = [part for group in self.groups() for part in group.parts(1)]
-        return Trained.of(*parts)
 
 
 def _group_key(detector, X, network):
@@ -245,8 +240,7 @@ def _is_plain(value):
 
 def _course_params(detector):
     """The parameters that are used before the end of the loop."""
-    params = detector.get_params(deep=False)
-    return {k: value for k, value in params.items() if k not in detector._used_after}
+    return detector._params_but(detector._used_after)
 
 
 @in_own_modes
@@ -423,7 +417,8 @@ def _checkpoint(courses, run, leaving):
     sections = list(dict.fromkeys(course.section for course in courses))
     sections = [sections.index(course.section) for course in courses]
     data = run.seeds, sections, run.x.cpu().numpy(), run.x.device.type
-    digest = joblib.hash((type(first), wanted, data, version("skdeepad")))
+    name = f"{type(first).__module__}.{type(first).__qualname__}"
+    digest = joblib.hash((name, wanted, data, __version__))
     return _LoopCheckpoint(first.checkpoint_dir, digest, leaving)
 
 
@@ -432,7 +427,7 @@ class _LoopCheckpoint(Checkpoint):
 
     def __init__(self, folder, digest, leaving):
         # The one who removes it may be in another folder.
-        super().__init__(Path(folder).resolve(), f"search-{digest}")
+        super().__init__(Path(folder).expanduser().resolve(), f"search-{digest}")
         self._leaving, self._progress = leaving, None
 
     def load(self):

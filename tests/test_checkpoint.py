@@ -20,7 +20,7 @@ from sklearn.callback import ScoringMonitor
 
 import skdeepad._checkpoint
 from skdeepad import AutoencoderDetector
-from skdeepad._together import Requests, serving
+from skdeepad._together import Requests, Trained, serving
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
 from skdeepad.thresholds import MaxTrain
 from tests.conftest import HARD, every_deep, make
@@ -230,6 +230,19 @@ def test_a_file_is_no_folder(problem, tmp_path):
         make(AutoencoderDetector, checkpoint_dir=tmp_path / "file").fit(X)
 
 
+def test_a_folder_that_cannot_be_looked_into_is_named(problem, tmp_path):
+    X, _ = problem
+    with pytest.raises(ValueError, match=r"checkpoint_dir=.* cannot be looked into"):
+        make(AutoencoderDetector, checkpoint_dir=tmp_path / ("a" * 300)).fit(X)
+
+
+def test_a_folder_of_the_users_home(problem, tmp_path, monkeypatch):
+    X, _ = problem
+    monkeypatch.setenv("HOME", str(tmp_path))
+    interrupt(make(AutoencoderDetector, checkpoint_dir="~/here"), X, 3)
+    assert len(list((tmp_path / "here").iterdir())) == 1
+
+
 def test_the_file_is_there_until_the_threshold_is_set(problem, tmp_path, epochs):
     X, _ = problem
 
@@ -247,6 +260,30 @@ def test_the_file_is_there_until_the_threshold_is_set(problem, tmp_path, epochs)
     assert epochs.n_begun == 5
     assert not list(tmp_path.iterdir())
     assert_equal_states(make(AutoencoderDetector).fit(X), detector)
+
+
+def test_a_fit_that_diverges_leaves_no_file(problem, tmp_path):
+    X, _ = problem
+
+    class Diverging(AutoencoderDetector):
+        def _loss(self, network, x):
+            losses = super()._loss(network, x)
+            self.n_steps += 1
+            return {"loss": losses["loss"] * (np.nan if self.n_steps > 10 else 1)}
+
+    detector = make(Diverging, checkpoint_dir=tmp_path)
+    detector.n_steps = 0
+    with pytest.raises(ValueError, match="diverged"):
+        detector.fit(X)
+    assert not list(tmp_path.iterdir())
+
+
+def test_classes_of_one_name_have_other_files(problem, tmp_path):
+    X, _ = problem
+    for module in ("one", "other"):
+        cls = type("Mine", (AutoencoderDetector,), {"__module__": module})
+        interrupt(make(cls, checkpoint_dir=tmp_path), X, 3)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_fit_without_an_epoch_left_has_its_callbacks_told(problem, tmp_path):
@@ -308,12 +345,17 @@ def test_what_a_killed_process_was_writing_is_removed(problem, tmp_path):
     detector = make(AutoencoderDetector, checkpoint_dir=tmp_path)
     interrupt(detector, X, 2)
     [file] = tmp_path.iterdir()
-    old, new = (file.with_name(f"{file.stem}.{word}.part") for word in ("old", "new"))
-    for part in (old, new):
+    old, new = (file.with_name(f"{file.stem}.{n * 32}.part") for n in "ab")
+    other, foreign = (
+        tmp_path / name for name in (f"Other-1.{'c' * 32}.part", "a.part")
+    )
+    for part in (old, new, other, foreign):
         part.touch()
-    os.utime(old, (0, 0))
+    for part in (old, other, foreign):
+        os.utime(part, (0, 0))
     detector.fit(X)
-    assert list(tmp_path.iterdir()) == [new]  # another process may be at it
+    # Another process may be at the new one.
+    assert sorted(tmp_path.iterdir()) == sorted([new, foreign])
 
 
 def test_checkpoints_are_written_now_and_then(problem, tmp_path, monkeypatch):
@@ -368,7 +410,8 @@ def trained_together(detectors, X):
     for detector in detectors:
         requests.note(partial(clone(detector).fit, X))
     outcomes = []
-    with serving(requests.train()):
+    parts = [part for group in requests.groups() for part in group.parts(1)]
+    with serving(Trained.of(*parts)):
         for detector in detectors:
             try:
                 outcomes.append(clone(detector).fit(X))

@@ -255,6 +255,8 @@ def test_text_is_no_label_vector(cls, problem):
         (("normal", "anomaly", None), "'anomaly' and 'normal'"),
         ((2, -2), "-2 and 2"),
         ((True, False), "0 and 1"),
+        ((0, 0), "0"),
+        ((1 - 1e-9, -1.0), "-1 and 0.999999999"),
     ],
 )
 def test_two_classes_of_other_names_are_warned_of(cls, names, found, problem):
@@ -336,6 +338,46 @@ def test_a_wrong_value_among_labels_is_named(cls, wrong, problem):
     # Many others are no mistakes, but no labels.
     y[::2] = wrong
     make(cls).fit(X, y)
+
+
+@every
+@pytest.mark.parametrize("dtype", [object, str])
+def test_a_text_among_labels_is_named(cls, dtype, problem):
+    X, y = problem
+    y = y.astype(dtype)
+    y[7] = "?"
+    with pytest.raises(ValueError, match=r"holds \['\?'\] beside.* row 7 first"):
+        make(cls).fit(X, y)
+
+
+@every
+def test_labels_of_another_shape_are_refused(cls, problem):
+    X, y = problem
+    for labels in (np.c_[y, y], y[None], 1, {"a": 1}):
+        with pytest.raises(ValueError, match="must hold one label a row"):
+            make(cls).fit(X, labels)
+        with pytest.raises(ValueError, match=r"one label a row.* needs them"):
+            make(cls, threshold="roc").fit(X, labels)
+    # Several targets are no labels.
+    make(cls).fit(X, np.c_[y, 2 * y])
+
+
+@every
+def test_y_of_another_length_is_refused(cls, problem):
+    X, y = problem
+    for other in (y[:7], np.arange(7), np.full(7, np.nan)):
+        with pytest.raises(ValueError, match="rows and y has 7 labels"):
+            make(cls).fit(X, other)
+
+
+@every
+@pytest.mark.parametrize("size", [0, 1, -0.1])
+def test_a_strategy_cannot_hold_out_none_or_all(cls, size, problem):
+    class HeldOut(ROCOptimal):
+        calibration_size = size
+
+    with pytest.raises(ValueError, match=r"calibration_size=.* number in \(0, 1\)"):
+        make(cls, threshold=HeldOut()).fit(*problem)
 
 
 @every

@@ -2,6 +2,9 @@
 
 import re
 import runpy
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,18 @@ def test_the_cause_of_a_failed_import_is_shown(monkeypatch):
     monkeypatch.setattr(skdeepad, "import_module", broken)
     with pytest.raises(ImportError, match=r"DASVDD can not be imported: .*'thing'"):
         from skdeepad import DASVDD  # noqa: F401
+
+
+def test_import_and_construction_do_not_import_torch():
+    code = """
+        import sys
+        import skdeepad
+        assert "sklearn" not in sys.modules
+        from skdeepad import DASVDD
+        repr(DASVDD())
+        assert "torch" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
 
 
 @pytest.mark.parametrize("path", ["README.md", "docs/label_free.md"])

@@ -94,6 +94,13 @@ class KernelPCADetector(
             X = X[rng.choice(len(X), self.max_samples, replace=False)]
             self._mean, _ = moments(X)
         self.X_fit_ = self._centred(X)
+        far = np.flatnonzero((np.abs(self.X_fit_) >= FARTHEST).any(axis=0))
+        if far.size:
+            raise ValueError(
+                f"X holds values {FARTHEST:g} or more from the mean, whose distances "
+                f"have no room, first in column {far[0]}: divide X by a number, or "
+                "remove or clip such rows."
+            )
         self.gamma_ = self.gamma
         if self.gamma == "scale":
             self.gamma_ = self._inverse(variances.sum())

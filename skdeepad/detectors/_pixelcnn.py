@@ -115,7 +115,7 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
     def levels_(self):
         check_is_fitted(self)
         lowest, step = (self._state[name].flat[0] for name in ("lowest", "step"))
-        return lowest + step * np.arange(self._fitted_params["n_levels"])
+        return lowest + step * np.arange(self._as_fitted().n_levels)
 
     def _check_input(self, X, y):
         if self.batch_norm:

@@ -1,7 +1,5 @@
 """A criterion for detectors where no anomaly is labelled."""
 
-import warnings
-
 import narwhals.stable.v2 as nw
 import numpy as np
 from sklearn.metrics import roc_auc_score
@@ -121,9 +119,8 @@ def disturbed_rows(X, random_state=None):
         raise ValueError("X holds infinity: remove such rows, or set them to NaN.")
     n_few = max(1, round(0.1 * values.shape[1]))
     few = rng.random_sample(values.shape).argsort(axis=1) < n_few
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a feature that is all NaN
-        spread = np.nanstd(values, axis=0)
+    # NumPy would warn of a feature that is all NaN.
+    spread = np.nanstd(np.where(np.isnan(values).all(axis=0), 0.0, values), axis=0)
     noise = 3 * spread * rng.standard_normal(values.shape)
     rows = np.where(few, values + noise, values)
     # A data frame's names go on, or the detector would miss them.

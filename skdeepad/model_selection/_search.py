@@ -1,7 +1,6 @@
 """Grid search whose candidates and folds train as members of one network."""
 
 import copy
-import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +18,7 @@ from sklearn.utils.validation import _check_method_params
 from skdeepad._checkpoint import remove_files
 from skdeepad._deep import BaseDeepDetector
 from skdeepad._together import Requests, Trained, serving
-from skdeepad._warnings import warn
+from skdeepad._warnings import silence, warn
 
 
 class BatchedGridSearchCV(GridSearchCV):
@@ -75,14 +74,15 @@ n_splits_, refit_time_, multimetric_
     detector, such as a scaler, then see the labelled anomalies too; around a
     pipeline, a ThresholdedDetector shows it normal rows alone.
 
-    Detectors that have callbacks of their own train alone, where these can see them.
+    Detectors that have callbacks of their own train alone, where these can see them;
+    callbacks of the search see its fits, and no epochs.
     Those that train together print nothing (``verbose``), and warn once that early
     stopping did not stop all of them. Of the fits within a meta-estimator (folds of
     a ThresholdedDetector) the first of each candidate and fold trains with others, and
     what is parallel within a candidate runs one by one, beside the networks.
 
-    With ``random_state=None`` in the detector each fit draws a seed of its own, in
-    another order than GridSearchCV's, whose scores are others then.
+    With ``random_state=None`` in the detector each fit that is trained draws a seed of
+    its own, in another order than GridSearchCV's, whose scores are others then.
 
     Fits are scored group by group: a scorer that remembers earlier calls (one with a
     ``RandomState`` of its own) sees them in another order than GridSearchCV's.
@@ -240,8 +240,8 @@ class _Together(ParallelBackendBase):
     def _call(self, tasks):
         """Give each task its result."""
         requests = Requests()
-        with parallel_config(backend="sequential"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is wrong comes up again below
+        # What is wrong comes up again below.
+        with parallel_config(backend="sequential"), silence():
             splits = {}
             wanted = [requests.note(partial(task.fit, splits)) for task in tasks]
             del splits

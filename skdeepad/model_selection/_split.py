@@ -31,7 +31,7 @@ FOLDS = {
 }
 
 
-class _OneClassSplitter(BaseCrossValidator):
+class OneClassSplitter(BaseCrossValidator):
     """Base class: states ``_splitter`` and ``_folds``, and checks what they give.
 
     ``_splitter()`` is scikit-learn's splitter with these parameters, ``_folds(y,
@@ -130,7 +130,7 @@ class _OneClassSplitter(BaseCrossValidator):
             )
 
 
-class OneClassKFold(_OneClassSplitter):
+class OneClassKFold(OneClassSplitter):
     """K folds of the normal rows; anomalies are in the test parts only.
 
     Each normal row is tested once, by a model trained on the other folds' normal
@@ -212,7 +212,7 @@ class OneClassKFold(_OneClassSplitter):
             yield normal[train], np.r_[normal[test], extra]
 
 
-class OneClassShuffleSplit(_OneClassSplitter):
+class OneClassShuffleSplit(OneClassSplitter):
     """Train on a random part of the normal rows, test on the rest and all anomalies.
 
     With half of the normal rows, the default, the usual protocol of the field
@@ -296,7 +296,7 @@ class OneClassShuffleSplit(_OneClassSplitter):
             yield normal[train], np.r_[normal[test], anomalies]
 
 
-class OneClassGroupKFold(GroupsConsumerMixin, _OneClassSplitter):
+class OneClassGroupKFold(GroupsConsumerMixin, OneClassSplitter):
     """K folds of whole groups; training rows are the normal ones of other groups.
 
     For rows that belong together (one patient's, one machine's): no group is in both
@@ -384,7 +384,7 @@ class OneClassGroupKFold(GroupsConsumerMixin, _OneClassSplitter):
         return self._splitter().split(y, y, groups)
 
 
-class OneClassTimeSeriesSplit(_OneClassSplitter):
+class OneClassTimeSeriesSplit(OneClassSplitter):
     """Train on the normal rows of the past, test on all rows of the next window.
 
     Rows are in order of time.

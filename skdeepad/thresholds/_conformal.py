@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import false_discovery_control
 from sklearn.utils._param_validation import Interval
 
-from skdeepad.thresholds._labels import normal_scores
+from skdeepad.thresholds._labels import normal_scores, to_vector
 from skdeepad.thresholds._strategies import Strategy
 
 
@@ -107,7 +107,7 @@ def conformal_p_values(calibration_scores, scores):
     if not np.size(calibration_scores):
         raise ValueError("calibration_scores is empty: give scores to compare with.")
     calibration = np.sort(normal_scores(calibration_scores, None))
-    scores = np.asarray(scores, dtype=np.float64)
+    scores = to_vector(scores)
     if np.isnan(scores).any():
         raise ValueError("Scores hold NaN, which has no place among others.")
     n_below = np.searchsorted(calibration, scores, side="right")
@@ -143,5 +143,8 @@ def benjamini_hochberg(p_values, fdr):
         raise ValueError(
             f"p_values must be one number a row, got {np.ndim(p_values)} dimensions."
         )
+    p_values = np.asarray(p_values, dtype=np.float64)
+    if not np.all((p_values >= 0) & (p_values <= 1)):
+        raise ValueError("p_values must be numbers in [0, 1], without NaN.")
     # Conformal p-values often lie on the line itself, where rounding must not decide.
     return false_discovery_control(p_values, method="bh") <= fdr * (1 + 1e-9)

@@ -18,6 +18,7 @@ from sklearn.model_selection import (
     StratifiedShuffleSplit,
     check_cv,
 )
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.metaestimators import available_if
@@ -33,6 +34,7 @@ from skdeepad._base import (
     set_threshold,
 )
 from skdeepad._warnings import warn
+from skdeepad.model_selection._split import OneClassSplitter
 from skdeepad.thresholds._labels import check_both_classes, normal_scores
 from skdeepad.thresholds._make import make_threshold
 
@@ -150,6 +152,17 @@ class ThresholdedDetector(BaseDetector):
             check_both_classes(y, what, f"Add such rows. {SEARCH}")
         y = self._labels(X, y, strategy)
         detector = _last_step(self.estimator)
+        if isinstance(detector, BaseSearchCV) and (
+            isinstance(detector.scoring, str)
+            or isinstance(detector.cv, (*STRATIFIED, OneClassSplitter))
+        ):
+            name = type(detector).__name__
+            raise ValueError(
+                "ThresholdedDetector fits its estimator without labels, by which this "
+                f"{name} divides or scores: search over {name}(ThresholdedDetector(...)"
+                "), wrap its best_estimator_, or give it scoring=label_free_scorer and "
+                "a cv that needs no labels."
+            )
         if isinstance(detector, BaseDetector):
             own = make_threshold(detector.threshold, detector.contamination)
             if getattr(own, "requires_labels", False):
@@ -259,9 +272,8 @@ class _CrossValidated(FitTask):
     """Rows that are all trained on, and scored by detectors not trained on them."""
 
     def scores(self, detector):
-        rows = np.arange(_num_samples(self.X))
         folds = [
-            (rows[np.asarray(train)], rows[np.asarray(test)])  # of indices or masks
+            (np.asarray(train), np.asarray(test))  # indices or masks
             for train, test in check_cv(detector.cv).split(self.X, self.y)
         ]
         if not folds:
@@ -269,6 +281,12 @@ class _CrossValidated(FitTask):
                 f"cv={detector.cv!r} gave no folds. An iterator can be used once: pass "
                 "a list of folds, or a splitter."
             )
+        if not all(len(part) for fold in folds for part in fold):
+            raise ValueError(
+                f"cv={detector.cv!r} gave a fold without rows to train on, or to score."
+            )
+        rows = np.arange(_num_samples(self.X))
+        folds = [(rows[train], rows[test]) for train, test in folds]
         scores = Parallel(n_jobs=detector.n_jobs)(
             delayed(_fold_scores)(detector.estimator, self.X, self.y, train, test)
             for train, test in folds

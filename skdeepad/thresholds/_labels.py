@@ -25,20 +25,27 @@ def to_labels(y):
 
 
 def check_other_labels(y):
-    """Raise ValueError where some rows lack a label; warn of two other classes.
+    """Raise ValueError where labels have mistakes in them; warn of two other classes.
 
-    ``y`` holds other values than +1 and -1. All else is no label vector.
+    ``y`` holds other values than +1 and -1, or has another shape than a vector's. All
+    else is no label vector.
     """
+    y = np.asarray(y)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y.ravel()
+    if y.ndim != 1:
+        if y.ndim == 0 or _are_labels(y):
+            raise ValueError(_one_a_row(y))
+        return
     numbers = _to_numbers(y)
     if numbers is None:
-        y = np.asarray(y)
-        if y.dtype.kind in "OSU" and y.ndim == 1:
-            known = {str(value) for value in y.tolist() if not _is_missing(value)}
-            _warn_of_two_classes(known)
+        if y.dtype.kind not in "OSU":
+            return
+        _refuse_mistakes(y, np.array([_read(value) for value in y.tolist()]))
+        _warn_of_two_classes({str(v) for v in y.tolist() if not _is_missing(v)})
         return
-    y = numbers
-    lacks = np.isnan(y)
-    known = set(y[~lacks].tolist())
+    lacks = np.isnan(numbers)
+    known = set(numbers[~lacks].tolist())
     if known and (
         (lacks.any() and known <= {-1, 1}) or (-1 in known and known <= {-1, 0, 1})
     ):
@@ -47,25 +54,55 @@ def check_other_labels(y):
             f"y holds {missing} beside labels of +1 (normal) or -1 (anomaly). Leave "
             "rows without a label out, or label them +1 to train on them."
         )
-    others = ~np.isin(y, (-1, 1))
-    if {-1, 1} < known and others.mean() <= MOST_WRONG:
+    _refuse_mistakes(numbers, numbers)
+    _warn_of_two_classes(known)
+
+
+def _are_labels(y):
+    return y.dtype.kind in "iuf" and bool(np.isin(y, (-1, 1)).all())
+
+
+def _one_a_row(y):
+    return f"y must hold one label a row, of shape (n_samples,), got shape {y.shape}."
+
+
+def _read(value):
+    """A text's number, NaN of what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return np.nan
+
+
+def _refuse_mistakes(y, numbers):
+    """Refuse few other values among both labels."""
+    others = ~np.isin(numbers, (-1, 1))
+    if {-1, 1} <= set(numbers[~others].tolist()) and 0 < others.mean() <= MOST_WRONG:
+        found = list(dict.fromkeys(y[others].tolist()))[:5]
         raise ValueError(
-            f"y holds {np.unique(y[others])[:5].tolist()} beside labels of +1 (normal) "
-            f"or -1 (anomaly), in row {np.flatnonzero(others)[0]} first. Correct these "
-            "labels, or leave the rows out."
+            f"y holds {found} beside labels of +1 (normal) or -1 (anomaly), in row "
+            f"{np.flatnonzero(others)[0]} first. Correct these labels, or leave the "
+            "rows out."
         )
-    _warn_of_two_classes({0, 1} if known == {0} else known)
 
 
 def _warn_of_two_classes(values):
-    if len(values) == 2:
-        a, b = (repr(v) if isinstance(v, str) else f"{v:g}" for v in sorted(values))
+    zeros = values == {0}
+    names = [_name(value) for value in sorted({0, 1} if zeros else values)]
+    if len(names) == 2:
+        a, b = names
         warn(
-            f"y holds {a} and {b} only and is ignored: all rows count as normal ones. "
-            "Labels are +1 for normal rows and -1 for anomalies: use "
-            f"np.where(y == {b}, -1, 1) if {b} means anomaly, and np.where(y == {b}, "
-            f"1, -1) if it means normal.{ENCODED if values == {0, 1} else ''}",
+            f"y holds {a if zeros else f'{a} and {b}'} only and is ignored: all rows "
+            "count as normal ones. Labels are +1 for normal rows and -1 for anomalies: "
+            f"use np.where(y == {b}, -1, 1) if {b} means anomaly, and np.where(y == "
+            f"{b}, 1, -1) if it means normal.{ENCODED if values <= {0, 1} else ''}",
         )
+
+
+def _name(value):
+    """A class as it is written, a number without more digits than it needs."""
+    short = value if isinstance(value, str) else f"{value:g}"
+    return repr(value) if short == value or float(short) != value else short
 
 
 def _to_numbers(y):
@@ -105,6 +142,8 @@ def check_labels(y, what):
     labels = to_labels(y)
     if labels is None:
         y = np.asarray(y)
+        if y.ndim != 1 and (y.ndim != 2 or y.shape[1] != 1):
+            raise ValueError(f"{_one_a_row(y)} {what} needs them.")
         found = np.unique(y.astype(str) if y.dtype == object else y)
         found = found[:5].tolist()
         advice = "Make them with np.where(is_anomaly, -1, 1)."
@@ -132,29 +171,32 @@ def check_both_classes(y, what, advice="Add such rows."):
 
 def check_scores(scores):
     """Scores as a float64 array; ValueError where one is not finite."""
-    scores = _to_vector(scores)
+    scores = to_vector(scores)
     if not np.isfinite(scores).all():
         raise ValueError(
             "Scores hold NaN or infinity, and must be finite. Look for extreme values "
-            "in X, and scale or clip them."
+            "in X, and scale or clip them; or the detector gives no finite score far "
+            "from its training rows, as a KernelDensity whose kernel ends: take "
+            "another."
         )
     return scores
 
 
 def normal_scores(scores, y):
     """Finite scores of the rows not labelled as anomalies."""
-    scores = _to_vector(scores)
+    scores = to_vector(scores)
     if y is not None:
-        labels = check_labels(y, "a threshold")
+        labels = check_labels(y, "A threshold")
         if len(labels) != len(scores):
             raise ValueError(f"Got {len(scores)} scores and {len(labels)} labels.")
         scores = scores[labels == 1]
     if not len(scores):
-        raise ValueError("No row is labelled +1 (normal): no threshold can be set.")
+        none = "There are no scores" if y is None else "No row is labelled +1 (normal)"
+        raise ValueError(f"{none}: no threshold can be set.")
     return check_scores(scores)
 
 
-def _to_vector(scores):
+def to_vector(scores):
     scores = np.asarray(scores, dtype=np.float64)
     if scores.ndim != 1:
         raise ValueError(

@@ -63,6 +63,12 @@ def make_threshold(threshold="auto", contamination="auto"):
     if hasattr(strategy, "_validate_params"):
         # Before training, not after.
         strategy._validate_params()
+    size = getattr(strategy, "calibration_size", None)
+    if size is not None and not 0 < size < 1:
+        raise ValueError(
+            f"{strategy!r} has calibration_size={size!r}, which is the share of normal "
+            "rows to hold out of training: give a number in (0, 1), or None."
+        )
     return strategy
 
 

@@ -134,3 +134,13 @@ def test_rows_of_any_distance_are_anomalies():
     for detector in (KernelPCADetector(), PCADetector(n_components=2), PCADetector()):
         assert (detector.fit(X).predict(far) == -1).all()
         assert not np.isnan(detector.score_samples(far)).any()
+
+
+def test_rows_too_far_for_distances_are_refused():
+    X = np.random.default_rng(0).normal(size=(60, 6))
+    expected = KernelPCADetector(random_state=0).fit(X).score_samples(X)
+    scaled = KernelPCADetector(random_state=0).fit(1e99 * X).score_samples(1e99 * X)
+    np.testing.assert_allclose(scaled, expected, atol=1e-6)
+    X[3, 2] = 1e101
+    with pytest.raises(ValueError, match=r"1e\+100 or more .* first in column 2"):
+        KernelPCADetector(random_state=0).fit(X)

@@ -1,6 +1,7 @@
 """BatchedGridSearchCV against scikit-learn's GridSearchCV: equal to the last bit."""
 
 import pickle
+import warnings
 import weakref
 from functools import partial
 
@@ -615,13 +616,22 @@ def test_what_was_fitted_is_let_go(problem):
     assert alive == [1] * 9
 
 
-def test_callbacks_see_the_search(problem):
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_callbacks_see_the_search_and_its_fits(backend, problem):
     X, y = problem
-    search = BatchedGridSearchCV(
-        make(AutoencoderDetector), {"learning_rate": [1e-3]}, scoring="roc_auc", cv=CV
-    )
-    search.set_callbacks(ProgressBar()).fit(X, y)
-    assert search.best_score_ > 0.5
+    options = {"scoring": "roc_auc", "cv": CV, "n_jobs": 2}
+    tasks = []
+    for cls in (GridSearchCV, BatchedGridSearchCV):
+        heard = Heard()
+        search = cls(make(AutoencoderDetector), {"learning_rate": [1e-3]}, **options)
+        with joblib.parallel_config(backend):
+            search.set_callbacks(heard).fit(X, y)
+        assert search.best_score_ > 0.5
+        tasks.append(sorted(name for name in heard.ended if name != "epoch"))
+        assert heard.ended.count("epoch") > 0  # of the refit at least
+    assert tasks[0] == tasks[1]
+    if backend == "threading":  # what a process hears stays there
+        assert len(tasks[0]) > 4
 
 
 def test_a_search_within_the_search(problem):
@@ -638,11 +648,49 @@ def test_a_warning_of_a_fit_comes_once_a_fit(problem):
     labels = (y == -1).astype(int)
     for search in (GridSearchCV, BatchedGridSearchCV):
         options = {"scoring": lambda *args: 1.0, "cv": KFold(3), "refit": False}
-        with pytest.warns(UserWarning, match="holds 0 and 1 only") as caught:
+        with pytest.warns(UserWarning, match="y holds 0 .*only") as caught:
             search(make(AutoencoderDetector), {"dropout": [0.1]}, **options).fit(
                 X, labels
             )
         assert len(caught) == 3
+
+
+class Heard:
+    """A callback that is handed on to all fits, and counts the tasks that end."""
+
+    max_propagation_depth = None
+
+    def __init__(self):
+        self.ended = []
+
+    def setup(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        self.ended.append(context.task_name)
+
+    def teardown(self, estimator, context):
+        pass
+
+
+def test_the_filters_of_warnings_are_left_alone(problem):
+    """They are all threads'."""
+    X, y = problem
+    seen = []
+
+    class Looking(StandardScaler):
+        def fit(self, X, y=None):
+            seen.append(warnings.filters[0])
+            return super().fit(X)
+
+    pipeline = make_pipeline(Looking(), make(AutoencoderDetector))
+    options = {"scoring": "roc_auc", "cv": CV, "refit": False}
+    BatchedGridSearchCV(pipeline, {"looking": [Looking()]}, **options).fit(X, y)
+    assert len(seen) == 6
+    assert set(seen) == {warnings.filters[0]}
 
 
 class Counting(IsolationForest):

@@ -344,5 +344,10 @@ def test_an_alpha_of_almost_one():
 def test_bad_p_values_and_scores_are_refused():
     with pytest.raises(ValueError, match="got 2 dimensions"):
         benjamini_hochberg([[0.01, 0.5]], fdr=0.1)
+    for wrong in (np.nan, 1.1, -0.1):
+        with pytest.raises(ValueError, match=r"p_values must be numbers in \[0, 1\]"):
+            benjamini_hochberg([0.5, wrong], fdr=0.1)
+    with pytest.raises(ValueError, match="one number per row"):
+        conformal_p_values([0.0, 1.0], [[1.0]])
     with pytest.raises(ValueError, match="calibration_scores is empty"):
         conformal_p_values([], [1.0])

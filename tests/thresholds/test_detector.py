@@ -37,7 +37,7 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skdeepad import AutoencoderDetector, KDEDetector, PCADetector, ThresholdedDetector
-from skdeepad.model_selection import OneClassKFold
+from skdeepad.model_selection import OneClassKFold, label_free_scorer
 from skdeepad.thresholds import MAD, Conformal, ROCOptimal, make_threshold
 from skdeepad.thresholds._make import STRATEGIES
 
@@ -785,15 +785,16 @@ def test_the_estimators_random_state_is_left_alone(problem):
     np.testing.assert_array_equal(first, second)
 
 
-def test_a_strategy_that_gives_nan_is_refused(problem):
+@pytest.mark.parametrize("given", [np.nan, None, [0.0, 1.0]], ids=repr)
+def test_a_strategy_that_gives_no_number_is_refused(given, problem):
     class Nothing:
         def find_offset(self, scores, y=None):
-            return np.nan
+            return given
 
     X, _ = problem
     detector = PCADetector().fit(X)
     before = detector.offset_
-    with pytest.raises(ValueError, match=r"find_offset of .* gave NaN"):
+    with pytest.raises(ValueError, match=r"find_offset of .* gave .*: it must give"):
         detector.fit_threshold(X, threshold=Nothing())
     assert detector.offset_ == before
 
@@ -849,6 +850,34 @@ def test_all_rows_of_a_frozen_detector_calibrate(problem):
     frozen = FrozenEstimator(PCADetector().fit(X[:50]))
     detector = ThresholdedDetector(frozen, threshold="conformal").fit(X[50:])
     assert len(detector.calibration_scores_) == len(X) - 50
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_fold_without_rows_is_refused(part, problem):
+    X, _ = problem
+    folds = [[list(range(100)), list(range(100, 200))] for _ in range(2)]
+    folds[1][part] = []
+    with pytest.raises(ValueError, match="gave a fold without rows"):
+        ThresholdedDetector(PCADetector(), cv=folds).fit(X[:200])
+
+
+@pytest.mark.parametrize(
+    "options", [{"scoring": "roc_auc"}, {"cv": OneClassKFold(3)}], ids=str
+)
+def test_a_search_by_labels_belongs_outside(options, problem):
+    X, y = problem
+    options = {"cv": 3, "scoring": label_free_scorer} | options
+    search = GridSearchCV(PCADetector(), {"n_components": [1, 2]}, **options)
+    with pytest.raises(ValueError, match=r"GridSearchCV\(ThresholdedDetector"):
+        ThresholdedDetector(search, threshold="f1").fit(X, y)
+
+
+def test_a_search_without_labels_may_be_inside(problem):
+    X, y = problem
+    grid = {"n_components": [1, 2]}
+    search = GridSearchCV(PCADetector(), grid, scoring=label_free_scorer, cv=3)
+    detector = ThresholdedDetector(search, threshold="f1").fit(X, y)
+    assert detector.estimator_.best_score_ > 0.5
 
 
 def test_a_number_needs_no_folds(fits, problem):
