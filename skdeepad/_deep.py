@@ -379,6 +379,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         if run.optimizers:
             load_phases_state(phases, _to_tensors(run.optimizers))
         n_rows = len(run.x) if run.rows is None else run.rows.shape[1]
+        select = self._selection(run.network)
         options = {
             "seeds": run.seeds,
             "max_epochs": self.max_epochs,
@@ -386,9 +387,10 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
             "first_epoch": run.first_epoch,
             "distributed": self.distributed,
             "replayed": self._replays(run.x.device),
+            "select": select,
         } | options
         if run.held_out is not None:
-            loss = partial(self._loss, run.network)
+            loss = partial(self._loss_of, run.network, select)
             options["early_stopping"] = EarlyStopping(
                 run.held_out,
                 loss,
@@ -399,6 +401,14 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
             outcome = train(run.network, phases, run.x, run.rows, **options)
         run.optimizers = phases_state(phases)
         return outcome
+
+    def _selection(self, network):
+        """What picks the rows of a batch to train on; None takes all."""
+        return None
+
+    def _loss_of(self, network, select, x):
+        """The loss of a batch, or of those of its rows that are picked."""
+        return self._loss(network, x if select is None else select(x))
 
     def _replays(self, device):
         """Whether steps are recorded and replayed."""

@@ -101,6 +101,13 @@ contamination : "auto" or float in (0, 0.5], default="auto"
     Share of the training rows to flag, as in scikit-learn's detectors; of labelled
     ones, of the normal. A detector knows its training rows: of new ones it flags more
     (``docs/thresholds.md`` says how many), unless the threshold is "conformal".""",
+    "support_parameter": """\
+support_fraction : float in (0, 1], default=1.0
+    Share of the rows of each batch that a step trains on, those with the lowest
+    anomaly scores: for training rows with unlabelled anomalies among them, of which it
+    leaves out more than there are (iterative trimmed loss minimization, Shen and
+    Sanghavi, ICML 2019, within each batch). The name is that of
+    :class:`~sklearn.covariance.EllipticEnvelope`. 0.8 takes a third longer.""",
     "decoder_parameters": """\
 decoder_layer_sizes : int or tuple of int, default=None
     Units (or channels) of the hidden layers from the code to the row, in the

@@ -182,6 +182,7 @@ def train(
     checkpoint=None,
     distributed=False,
     replayed=False,
+    select=None,
 ):
     """Train all members of a network on rows that are already on its device.
 
@@ -217,6 +218,8 @@ def train(
         Whether other processes train the same networks on shares of each batch.
     replayed : bool, default=False
         Whether steps are recorded as a CUDA graph and replayed.
+    select : callable, default=None
+        Maps a batch to the rows of it to train on, of a number that its own decides.
 
     Returns
     -------
@@ -240,7 +243,7 @@ def train(
     for phase in phases:
         phase.distributed = distributed
     totals = {}
-    step = partial(_step, phases, totals)
+    step = partial(_step, phases, totals, select)
     if replayed:
         step = ReplayedStep(step, [layer for _, layer in layers])
     with (
@@ -407,9 +410,11 @@ def _run_epoch(network, step, totals, X, order, batch_size):
     return {name: totals[name] / n_rows[name] for name in names}
 
 
-def _step(phases, totals, x):
+def _step(phases, totals, select, x):
     """All phases on a batch: adds to the losses' sums; the rows of each loss."""
     counts = {}
+    if select is not None:
+        x = select(x)
     for phase in phases:
         part = x if phase.share is None else x[:, phase.share(x.shape[1])]
         n_rows = part.shape[1]

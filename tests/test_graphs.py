@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import skdeepad._graphs
-from skdeepad import DASVDD, AutoencoderDetector, VAEDetector
+from skdeepad import DASVDD, DSEBM, AutoencoderDetector, DeepSVDD, VAEDetector
 from skdeepad._deep import BaseDeepDetector
 from skdeepad._graphs import WARM_UP_STEPS, ReplayedStep, capture
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
@@ -130,6 +130,15 @@ def test_each_way_of_a_centre(center, problem, stand_in):
     params = {"center": center, "kappa": 0.5, "center_decay": 0.1}
     plain = make(DASVDD, **params).fit(X)
     assert_same(plain, make(DASVDD, cuda_graphs=True, **params).fit(X), X)
+    assert stand_in["replays"]
+
+
+@pytest.mark.parametrize("cls", [AutoencoderDetector, DeepSVDD, DSEBM])
+def test_rows_are_picked_anew_in_each_replay(cls, problem, stand_in):
+    X, _ = problem
+    params = {"support_fraction": 0.7, "dropout": 0.2, "batch_size": 25}
+    plain = make(cls, **params).fit(X)
+    assert_same(plain, make(cls, cuda_graphs=True, **params).fit(X), X)
     assert stand_in["replays"]
 
 

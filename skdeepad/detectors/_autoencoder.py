@@ -8,10 +8,11 @@ from typing import ClassVar
 from sklearn.utils._param_validation import Interval
 
 from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
+from skdeepad._support import SupportMixin
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class AutoencoderDetector(ReconstructionMixin, BaseAutoencoderDetector):
+class AutoencoderDetector(SupportMixin, ReconstructionMixin, BaseAutoencoderDetector):
     """Autoencoder whose mean squared reconstruction error is the anomaly score.
 
     The network is trained to give normal rows back through a narrow code; a row
@@ -23,6 +24,7 @@ class AutoencoderDetector(ReconstructionMixin, BaseAutoencoderDetector):
     noise_std : float, default={noise_std}
         Standard deviation of normal noise added to the (scaled) rows in
         training, while the target stays clean: a denoising autoencoder ([2]_).
+    {support_parameter}
     {shared_parameters}
     {decoder_parameters}
 
@@ -52,6 +54,7 @@ class AutoencoderDetector(ReconstructionMixin, BaseAutoencoderDetector):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseAutoencoderDetector._parameter_constraints,
+        **SupportMixin._support_constraints,
         "noise_std": [Interval(Real, 0, None, closed="left")],
     }
 

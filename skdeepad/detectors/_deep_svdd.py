@@ -13,13 +13,14 @@ from skdeepad._deep import Run, in_own_modes
 from skdeepad._encoder import BaseEncoderDetector
 from skdeepad._random import member_seeds
 from skdeepad._reconstruction import BaseAutoencoderDetector
+from skdeepad._support import SupportMixin
 
 # Coordinates of the centre keep so far from zero, which dead units give for any row.
 SMALLEST = 0.1
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class DeepSVDD(BaseAutoencoderDetector):
+class DeepSVDD(SupportMixin, BaseAutoencoderDetector):
     """Network that maps normal rows close to a fixed point, the centre.
 
     The anomaly score is the squared distance of a row's code from the centre ([1]_,
@@ -50,6 +51,7 @@ class DeepSVDD(BaseAutoencoderDetector):
         same step and batch size; its encoder is then where training starts, as in the
         paper. With 0 that is at random weights, which was better on tabular data, and
         the decoder's parameters have no effect.
+    {support_parameter}
     {shared_parameters}
     {decoder_parameters}
 
@@ -92,6 +94,7 @@ class DeepSVDD(BaseAutoencoderDetector):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseAutoencoderDetector._parameter_constraints,
+        **SupportMixin._support_constraints,
         "activation": [StrOptions({"relu", "leaky_relu", "gelu", "silu", "identity"})],
         "nu": [Interval(Real, 0, 1, closed="right")],
         "fit_intercept": ["boolean"],
@@ -192,6 +195,11 @@ class DeepSVDD(BaseAutoencoderDetector):
         value, weights = _mean_of_largest(difference.square().sum(2), self.nu)
         gradient = difference.mul_(2 * weights.unsqueeze(2))
         return value, gradient.to(z.dtype)
+
+    def _support_scores(self, network, x):
+        if network.decoder:  # pretraining, without a centre
+            return (network.decode(network.encode(x)) - x).square().sum(2)
+        return super()._support_scores(network, x)
 
     def _anomaly_scores(self, network, x, X):
         return (network.encode(x) - network.center.value).square().sum(2)  # eq. 5

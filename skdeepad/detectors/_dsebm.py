@@ -9,10 +9,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skdeepad._encoder import BaseEncoderDetector
 from skdeepad._random import row_keys, row_normals
 from skdeepad._reconstruction import ReconstructionMixin
+from skdeepad._support import SupportMixin
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class DSEBM(ReconstructionMixin, BaseEncoderDetector):
+class DSEBM(SupportMixin, ReconstructionMixin, BaseEncoderDetector):
     """Network whose outputs make an energy, low where normal rows are.
 
     The energy of a row is ``E(x) = |x - b|^2 / 2 - sum_j h_j(x)``, of the outputs
@@ -30,6 +31,7 @@ class DSEBM(ReconstructionMixin, BaseEncoderDetector):
         chance with 0.2.
     noise_std : float, default={noise_std}
         Standard deviation of the normal noise added to the (scaled) rows in training.
+    {support_parameter}
     {shared_parameters}
 
     Attributes
@@ -66,6 +68,7 @@ class DSEBM(ReconstructionMixin, BaseEncoderDetector):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseEncoderDetector._parameter_constraints,
+        **SupportMixin._support_constraints,
         "criterion": [StrOptions({"energy", "reconstruction"})],
         # Without noise any constant energy would do.
         "noise_std": [Interval(Real, 0, None, closed="neither")],

@@ -9,10 +9,11 @@ from sklearn.utils._param_validation import Interval
 
 from skdeepad._base import round_scores
 from skdeepad._reconstruction import BaseEstimationDetector
+from skdeepad._support import SupportMixin
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LatentAutoregressionDetector(BaseEstimationDetector):
+class LatentAutoregressionDetector(SupportMixin, BaseEstimationDetector):
     """Autoencoder scored by its error and by how unlikely a row's code is.
 
     The code's numbers lie between 0 and 1 and are divided into bins; the estimation
@@ -31,6 +32,7 @@ class LatentAutoregressionDetector(BaseEstimationDetector):
         numbers; 32 in each of four layers in [1]_.
     surprisal_weight : float, default={surprisal_weight}
         Weight of the surprisal in the loss, lambda in [1]_.
+    {support_parameter}
     {shared_parameters}
     {decoder_parameters}
 
@@ -75,6 +77,7 @@ class LatentAutoregressionDetector(BaseEstimationDetector):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseEstimationDetector._parameter_constraints,
+        **SupportMixin._support_constraints,
         "n_bins": [Interval(Integral, 2, None, closed="left")],
         # At zero the estimation network would not learn.
         "surprisal_weight": [Interval(Real, 0, None, closed="neither")],

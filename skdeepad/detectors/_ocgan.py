@@ -50,6 +50,7 @@ default={latent_critic_layer_sizes}
         Steps of gradient descent that the points take; 0 leaves them as drawn.
     mining_rate : float, default={mining_rate}
         Size of these steps: by so much times the gradient. Points stay in the cube.
+    {support_parameter}
     {shared_parameters}
     {decoder_parameters}
 
