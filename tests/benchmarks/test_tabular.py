@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
 from benchmarks import tabular
+from benchmarks.defaults import CHOSEN_ON
 from benchmarks.results_file import LOCAL, ResultsFile
 from skdeepad.datasets import load_wine
 from tests.faults import arm, die_once
@@ -248,8 +249,15 @@ def test_the_readme_shows_the_committed_rows(name):
 
 
 def test_the_readme_has_the_figures_of_contaminated_rows():
-    rows = pd.read_csv(COMMITTED / "tabular_contaminated.csv")
-    assert set(rows.training) == {"contaminated"}
+    def mean(name, training):
+        rows = pd.read_csv(COMMITTED / f"{name}.csv")
+        rows = rows[rows.seed == 0]
+        assert set(rows.training) == {training}
+        assert rows.groupby("method").dataset.nunique().eq(29).all()
+        return rows.groupby("method").auroc.mean()
+
+    found = mean("tabular_contaminated", "contaminated")
+    normal = mean("tabular_adbench", "normal"), mean("tabular_support", "normal")
     readme = (COMMITTED.parents[1] / "README.md").read_text()
     names = {
         "PyOD AutoEncoder": "PyOD's autoencoder",
@@ -260,7 +268,32 @@ def test_the_readme_has_the_figures_of_contaminated_rows():
         ),
     }
     part = readme[readme.index("**Unlabelled rows") : readme.index("## Which detector")]
-    for method, auroc in tabular.summarize(rows)["AUROC"].items():
-        name = names.get(method, f"`{method}`")
-        found = re.search(rf"{name}\s(?:has (?:a mean AUROC of )?)?([\d.]+\d)", part)
-        assert found[1] == f"{auroc:.3f}", method
+    picking = [m for m in found.index if f"{m}, support 0.8" in found.index]
+    assert len(picking) == 5
+    for method in picking:
+        other = f"{method}, support 0.8"
+        cells = found[method], found[other], normal[0][method], normal[1][other]
+        cells = " | ".join(f"{auroc:.3f}" for auroc in cells)
+        assert f"| `{method}` | {cells} |" in part
+    for method, auroc in found.items():
+        if method not in picking and ", support" not in method:
+            name = names.get(method, f"`{method}`")
+            shown = re.search(
+                rf"{name}\s(?:has (?:a mean AUROC of )?)?([\d.]+\d)", part
+            )
+            assert shown[1] == f"{auroc:.3f}", method
+
+
+def test_the_readme_has_the_figures_of_the_sets_that_chose_nothing():
+    rows = pd.read_csv(COMMITTED / "tabular_contaminated.csv")
+    rows = rows[~rows.dataset.isin(CHOSEN_ON)]
+    assert rows.dataset.nunique() == 16
+    auroc = rows.groupby("method").auroc.mean()
+    readme = (COMMITTED.parents[1] / "README.md").read_text()
+    part = readme[readme.index("on the 16 others, with") : readme.index("## Which det")]
+    part = " ".join(part.split())
+    for method in ("OCGAN", "AutoencoderDetector", "DSEBM", "DeepSVDD"):
+        figure = auroc[f"{method}, support 0.8"]
+        assert re.search(rf"`{method}` (then has )?{figure:.3f}", part), method
+    assert f"`IsolationForest`'s {auroc['IsolationForest']:.3f}" in part
+    assert f"{auroc['PyOD AutoEncoder']:.3f} of PyOD" in part
