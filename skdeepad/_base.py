@@ -39,6 +39,13 @@ FARTHEST = 1e100
 ALIKE = 1e-3
 
 
+def snapshot(estimator):
+    """An estimator with the attributes of this moment."""
+    other = object.__new__(type(estimator))
+    vars(other).update(vars(estimator))
+    return other
+
+
 def _all_or_nothing(fit):
     """Let a fit work on a copy, which the estimator becomes at its end.
 
@@ -48,10 +55,9 @@ def _all_or_nothing(fit):
 
     @functools.wraps(fit)
     def wrapper(self, *args, **kwargs):
-        work = object.__new__(type(self))
-        vars(work).update(vars(self))
+        work = snapshot(self)
         fit(work, *args, **kwargs)
-        self.__dict__ = vars(work)
+        self.__dict__ = vars(work).copy()
         return self
 
     return wrapper
@@ -439,7 +445,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return self._rounded_scores(self._validate(X))
 
     def _rounded_scores(self, X):
-        scores = self._score_samples(X)
+        scores = snapshot(self)._score_samples(X)
         return round_scores(scores, out=scores)
 
     def decision_function(self, X):
@@ -454,7 +460,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         decision : ndarray of shape (n_samples,), float64
             Negative for anomalies.
         """
-        return self.score_samples(X) - self.offset_
+        fitted = snapshot(self)  # another thread may end a fit meanwhile
+        return fitted.score_samples(X) - fitted.offset_
 
     def predict(self, X):
         """Label rows.
@@ -486,7 +493,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             Share of held-out normal rows (and the row itself) that look as
             anomalous, see :func:`skdeepad.thresholds.conformal_p_values`.
         """
-        return conformal_p_values(self.calibration_scores_, self.score_samples(X))
+        fitted = snapshot(self)
+        return conformal_p_values(fitted.calibration_scores_, fitted.score_samples(X))
 
     @available_if(_is_calibrated)
     def predict_fdr(self, X, fdr=0.1):

@@ -31,18 +31,17 @@ class Checkpoint:
     def __init__(self, folder, name):
         self.path = Path(folder).expanduser() / f"{name}.npz"
         try:
-            is_file = self.path.parent.is_file()
+            if self.path.parent.is_file():
+                raise ValueError(
+                    f"checkpoint_dir={str(folder)!r} is a file: give a folder, which "
+                    "is made where it is missing."
+                )
             self._state = self._read()
         except OSError as error:
             raise ValueError(
                 f"checkpoint_dir={str(folder)!r} cannot be looked into ({error}): give "
                 "another folder."
             ) from error
-        if is_file:
-            raise ValueError(
-                f"checkpoint_dir={str(folder)!r} is a file: give a folder, which is "
-                "made where it is missing."
-            )
         self._written = monotonic()
 
     @property

@@ -26,6 +26,7 @@ from skdeepad._base import (
     BaseDetector,
     _all_or_nothing,
     refuse_huge,
+    snapshot,
     some_rows,
     warn_if_alike,
 )
@@ -56,6 +57,7 @@ class State(dict):
     """Arrays of a fitted network by name, and a key to what is made of them."""
 
     __eq__ = object.__eq__
+    __ne__ = object.__ne__
     __hash__ = object.__hash__  # type: ignore[assignment]
 
 
@@ -239,6 +241,8 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         if trained is not None and not continued and trained.serve(self, X):
             with EpochReports(self, task, None):
                 return None
+        from skdeepad._training import Diverged
+
         checkpoint = self._checkpoint(X)
         run = self._start(X, continued)
         with EpochReports(self, task, run) as reports:
@@ -246,7 +250,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
                 history, n_epochs, unconverged = self._train(
                     run, reports=reports, checkpoint=checkpoint
                 )
-            except ValueError:  # diverged, as it would from the checkpoint on
+            except Diverged:  # as it would from the checkpoint on
                 if checkpoint is not None:
                     checkpoint.remove()
                 raise
@@ -355,7 +359,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
             self._warn_if_alike(X[some_rows(len(X))], network)
         rows = held_out = None
         if self.early_stopping:
-            # A warm start holds out the rows that were not trained on before.
+            # Of as many rows, a warm start holds out those not trained on before.
             rows, held_out = split_validation(
                 self._split_seeds, len(X), self._n_validation(X)
             )
@@ -390,7 +394,10 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
             "select": select,
         } | options
         if run.held_out is not None:
-            loss = partial(self._loss_of, run.network, select)
+
+            def loss(x):
+                return self._loss(run.network, x if select is None else select(x))
+
             options["early_stopping"] = EarlyStopping(
                 run.held_out,
                 loss,
@@ -405,10 +412,6 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
     def _selection(self, network):
         """What picks the rows of a batch to train on; None takes all."""
         return None
-
-    def _loss_of(self, network, select, x):
-        """The loss of a batch, or of those of its rows that are picked."""
-        return self._loss(network, x if select is None else select(x))
 
     def _replays(self, device):
         """Whether steps are recorded and replayed."""
@@ -578,8 +581,8 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
     def _as_fitted(self):
         """Copy with the parameters it was fitted with, except the device."""
-        fitted = copy.copy(self)
-        fitted.__dict__.update(self._fitted_params)
+        fitted = snapshot(self)  # of one fit, which another thread may end now
+        vars(fitted).update(fitted._fitted_params)
         return fitted
 
     def _scoring_network(self, device):
@@ -660,7 +663,6 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         from skdeepad._training import chunk_rows
 
         device = self._torch_device()
-        # Of a copy: another thread may fit the detector meanwhile.
         fitted = self._as_fitted()
         network = fitted._scoring_network(device)
         # "cuda" is another one where the current device has changed since.

@@ -103,11 +103,15 @@ contamination : "auto" or float in (0, 0.5], default="auto"
     (``docs/thresholds.md`` says how many), unless the threshold is "conformal".""",
     "support_parameter": """\
 support_fraction : float in (0, 1], default=1.0
-    Share of the rows of each batch that a step trains on, those with the lowest
-    anomaly scores: for training rows with unlabelled anomalies among them, of which it
-    leaves out more than there are (iterative trimmed loss minimization, Shen and
-    Sanghavi, ICML 2019, within each batch). The name is that of
-    :class:`~sklearn.covariance.EllipticEnvelope`. 0.8 takes a third longer.""",
+    Share of the rows of each batch, rounded down to whole rows, that a step trains on:
+    those that the networks, as they are then, give the lowest anomaly scores (or the
+    lowest error, of what is scored by an error and more). For training
+    rows with unlabelled anomalies among them (iterative trimmed loss minimization, Shen
+    and Sanghavi, ICML 2019, within each batch). Leave out more rows than there are
+    anomalies: 0.8 for a few per cent of them, 0.5 for a tenth or more. Choose the
+    threshold by ``contamination`` then: an anomaly has the largest training error,
+    above which next to nothing is flagged. ``history_`` is of the rows that are left,
+    and lower the smaller the fraction. Training takes up to two thirds longer.""",
     "decoder_parameters": """\
 decoder_layer_sizes : int or tuple of int, default=None
     Units (or channels) of the hidden layers from the code to the row, in the

@@ -1,7 +1,7 @@
 """Training on the rows that look normal, where anomalies are among them."""
 
 from dataclasses import dataclass
-from math import ceil
+from math import floor
 from numbers import Real
 from typing import ClassVar
 
@@ -29,7 +29,8 @@ class SupportMixin:
             return None
 
         def select(x):
-            n_kept = ceil(self.support_fraction * x.shape[1])
+            # The sum guards against 0.29 * 100 = 28.99...
+            n_kept = max(1, floor(self.support_fraction * x.shape[1] + 1e-9))
             training = network.training
             network.eval()
             with torch.no_grad():

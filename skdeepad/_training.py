@@ -232,7 +232,7 @@ def train(
 
     Raises
     ------
-    ValueError
+    Diverged
         When a loss is not finite and ``diverged`` is None.
     """
     progress = _Progress(network, phases, first_epoch, early_stopping)
@@ -274,7 +274,7 @@ def train(
             losses = {name: loss.cpu() for name, loss in losses.items()}
             for member, *what in _not_finite(losses, progress.active):
                 if diverged is None:
-                    raise ValueError(diverged_message(member, *what, epoch))
+                    raise Diverged(diverged_message(member, *what, epoch))
                 diverged[member] = *what, epoch
                 progress.active[member] = False
             state = progress.end_epoch(losses)
@@ -485,6 +485,10 @@ def _not_finite(losses, active):
         for member, value in enumerate(loss.tolist()):
             if not isfinite(value) and active[member]:
                 yield member, name, value
+
+
+class Diverged(ValueError):
+    """Training came to numbers that are not finite."""
 
 
 def diverged_message(member, name, value, epoch):

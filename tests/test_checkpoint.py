@@ -278,6 +278,24 @@ def test_a_fit_that_diverges_leaves_no_file(problem, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_another_error_leaves_the_file(problem, tmp_path):
+    X, _ = problem
+
+    class Broken(Interruption):
+        def on_fit_task_begin(self, estimator, context):
+            self.left -= context.task_name == "epoch"
+            if not self.left:
+                raise ValueError("no log")
+
+        def on_fit_task_end(self, estimator, context):
+            pass
+
+    detector = make(AutoencoderDetector, checkpoint_dir=tmp_path)
+    with pytest.raises(ValueError, match="no log"):
+        detector.set_callbacks(Broken(3)).fit(X)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_classes_of_one_name_have_other_files(problem, tmp_path):
     X, _ = problem
     for module in ("one", "other"):

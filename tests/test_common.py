@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
@@ -348,12 +349,16 @@ def test_a_text_among_labels_is_named(cls, dtype, problem):
     y[7] = "?"
     with pytest.raises(ValueError, match=r"holds \['\?'\] beside.* row 7 first"):
         make(cls).fit(X, y)
+    y = y.astype(object)
+    y[7:10] = [["?"], 10**400, ["?"]]
+    with pytest.raises(ValueError, match=r"holds \[\['\?'\], 1000+\] beside"):
+        make(cls).fit(X, y)
 
 
 @every
 def test_labels_of_another_shape_are_refused(cls, problem):
     X, y = problem
-    for labels in (np.c_[y, y], y[None], 1, {"a": 1}):
+    for labels in (np.c_[y, y], y[None], 1, {"a": 1}, sparse.csr_matrix(y[:, None])):
         with pytest.raises(ValueError, match="must hold one label a row"):
             make(cls).fit(X, labels)
         with pytest.raises(ValueError, match=r"one label a row.* needs them"):
@@ -545,6 +550,7 @@ ANOTHER = object()
 # every deep detector must be here: one that changes nothing does not belong there.
 EFFECTS = {
     "hidden_layer_sizes": ((5,), {}),
+    "support_fraction": (0.5, {}),
     "decoder_layer_sizes": ((7,), {}),
     "latent_dim": (3, {}),
     "activation": ("silu", {}),

@@ -62,6 +62,7 @@ def test_two_processes_train_what_one_does(problem, tmp_path):
         make(AutoencoderDetector, early_stopping=True, n_iter_no_change=3, **shared)
     )
     exact += [make(cls, n_estimators=3, **shared) for cls in without_noise[::2]]
+    exact.append(make(AutoencoderDetector, support_fraction=0.8, **shared))
     # Each process draws noise and norms its rows by itself: equal in all processes,
     # but not what one process would do.
     own = [

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 
-from skdeepad import AutoencoderDetector, DeepSVDD
+from skdeepad import DSEBM, AutoencoderDetector, DeepSVDD
 from skdeepad._support import SupportMixin
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
 from tests.conftest import CONV, DEEP, HARD, make, taken
@@ -44,7 +44,7 @@ def test_anomalies_among_the_training_rows_stay_anomalies(cls, contaminated):
 
 def test_a_step_is_one_on_the_rows_with_the_lowest_scores(problem):
     X, _ = problem
-    n_kept = int(np.ceil(0.7 * len(X)))
+    n_kept = int(0.7 * len(X))
     start = make(AutoencoderDetector, learning_rate=1e-30, **STEP).fit(X)
     kept = np.sort(np.argsort(-start.score_samples(X), kind="stable")[:n_kept])
     picked = make(
@@ -84,6 +84,19 @@ def test_held_out_rows_are_picked_too(cls, contaminated):
         assert np.divide(*losses) < 0.9
 
 
+@pytest.mark.parametrize(("fraction", "size"), [(0.5, 2), (0.98, 32), (0.9, 5)])
+def test_small_batches_lose_a_row_too(fraction, size, problem):
+    X, _ = problem
+    every_row, most = (
+        make(AutoencoderDetector, batch_size=size, support_fraction=f).fit(X[:64])
+        for f in (1.0, fraction)
+    )
+    assert not np.array_equal(most.history_["loss"], every_row.history_["loss"])
+    # One alone can't be left out.
+    single = make(AutoencoderDetector, support_fraction=fraction).partial_fit(X[:1])
+    assert np.isfinite(single.history_["loss"]).all()
+
+
 def test_pretraining_picks_rows(contaminated):
     X, _, _ = contaminated
     first, second = (
@@ -104,6 +117,16 @@ def test_searches_over_the_fraction_are_equal(cls, problem):
         for search in (GridSearchCV, BatchedGridSearchCV)
     )
     np.testing.assert_allclose(one, other, atol=1e-3)
+
+
+def test_a_criterion_of_the_score_picks_no_other_rows(problem):
+    X, _ = problem
+    one, other = (
+        make(DSEBM, support_fraction=0.5, criterion=criterion).fit(X)
+        for criterion in ("energy", "reconstruction")
+    )
+    for name, value in one._state.items():
+        np.testing.assert_array_equal(value, other._state[name])
 
 
 @every

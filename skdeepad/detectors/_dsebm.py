@@ -139,6 +139,10 @@ class DSEBM(SupportMixin, ReconstructionMixin, BaseEncoderDetector):
     def _feature_errors(self, network, x):
         return (self._reconstruction(network, x) - x).square()
 
+    def _support_scores(self, network, x):
+        # Whatever the criterion, by which training must not differ.
+        return self._feature_errors(network, x).sum(2)
+
     def _anomaly_scores(self, network, x, X):
         if self.criterion == "reconstruction":
             return super()._anomaly_scores(network, x, X)

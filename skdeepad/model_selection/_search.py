@@ -81,6 +81,8 @@ n_splits_, refit_time_, multimetric_
     a ThresholdedDetector) the first of each candidate and fold trains with others, and
     what is parallel within a candidate runs one by one, beside the networks.
 
+    Warnings of other estimators may come twice, in this process and in a worker.
+
     With ``random_state=None`` in the detector each fit that is trained draws a seed of
     its own, in another order than GridSearchCV's, whose scores are others then.
 

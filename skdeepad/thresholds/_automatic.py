@@ -71,9 +71,9 @@ class ParetoTail(Strategy):
     it leaves the share ``alpha`` of normal rows ([1]_, eq. 1; the fit is SciPy's
     maximum likelihood). ``alpha`` may be smaller than one over the number of training
     rows, but is then an extrapolation: at 0.001 and from 100 rows, 0.008 of
-    new normal rows are flagged on average, 0.002 from 500. A score that a larger share
-    of the rows has than ``alpha`` is no anomaly's: rows of few distinct values may
-    have none.
+    new normal rows are flagged on average, 0.002 from 500. A score that ten rows or
+    more have, and a larger share than ``alpha``, is no anomaly's: rows of few distinct
+    values may have none.
 
     Parameters
     ----------
@@ -139,7 +139,8 @@ class ParetoTail(Strategy):
         beyond = min(1.0, self.alpha * len(errors) / n_tail)
         cut = start + scale * genpareto.isf(beyond, shape, scale=spread)
         # The distribution knows no ties, and may end right below some.
-        frequent = values[counts > max(1, self.alpha * len(errors))]
+        is_frequent = (counts >= MIN_TAIL) & (counts > self.alpha * len(errors))
+        frequent = values[is_frequent]
         return -max(cut, frequent.max(initial=start))
 
     def _check_size(self, n_tail, n_rows):

@@ -272,9 +272,10 @@ class _CrossValidated(FitTask):
     """Rows that are all trained on, and scored by detectors not trained on them."""
 
     def scores(self, detector):
+        rows = np.arange(_num_samples(self.X))
         folds = [
-            (np.asarray(train), np.asarray(test))  # indices or masks
-            for train, test in check_cv(detector.cv).split(self.X, self.y)
+            [rows[np.asarray(part)] if len(part) else rows[:0] for part in fold]
+            for fold in check_cv(detector.cv).split(self.X, self.y)
         ]
         if not folds:
             raise ValueError(
@@ -285,8 +286,6 @@ class _CrossValidated(FitTask):
             raise ValueError(
                 f"cv={detector.cv!r} gave a fold without rows to train on, or to score."
             )
-        rows = np.arange(_num_samples(self.X))
-        folds = [(rows[train], rows[test]) for train, test in folds]
         scores = Parallel(n_jobs=detector.n_jobs)(
             delayed(_fold_scores)(detector.estimator, self.X, self.y, train, test)
             for train, test in folds

@@ -63,14 +63,15 @@ def _are_labels(y):
 
 
 def _one_a_row(y):
-    return f"y must hold one label a row, of shape (n_samples,), got shape {y.shape}."
+    got = f"shape {y.shape}" if y.ndim else f"a {type(y.item()).__name__}"
+    return f"y must hold one label a row, of shape (n_samples,), got {got}."
 
 
 def _read(value):
     """A text's number, NaN of what is none."""
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return np.nan
 
 
@@ -78,9 +79,9 @@ def _refuse_mistakes(y, numbers):
     """Refuse few other values among both labels."""
     others = ~np.isin(numbers, (-1, 1))
     if {-1, 1} <= set(numbers[~others].tolist()) and 0 < others.mean() <= MOST_WRONG:
-        found = list(dict.fromkeys(y[others].tolist()))[:5]
+        found = ", ".join(list(dict.fromkeys(map(repr, y[others].tolist())))[:5])
         raise ValueError(
-            f"y holds {found} beside labels of +1 (normal) or -1 (anomaly), in row "
+            f"y holds [{found}] beside labels of +1 (normal) or -1 (anomaly), in row "
             f"{np.flatnonzero(others)[0]} first. Correct these labels, or leave the "
             "rows out."
         )

@@ -146,7 +146,13 @@ def test_pareto_tail_that_starts_among_equal_scores_is_fitted_above_them(share):
     assert cut == pytest.approx(-np.log(0.001 / (1 - share)), rel=0.15)
 
 
-@pytest.mark.parametrize("n_equal", [3, 100])
+def test_pareto_tail_of_a_few_equal_outliers_flags_them():
+    errors = np.random.default_rng(0).exponential(size=1000)
+    offset = ParetoTail(alpha=0.001).find_offset(-np.r_[errors, 1e4, 1e4])
+    assert offset > -1000
+
+
+@pytest.mark.parametrize("n_equal", [10, 100])
 def test_pareto_tail_takes_frequent_scores_for_normal(n_equal):
     errors = np.minimum(np.random.default_rng(0).exponential(size=3000), 3.0)
     errors = np.r_[errors[errors < 3.0][:2800], np.full(n_equal, 3.0)]

@@ -856,9 +856,10 @@ def test_all_rows_of_a_frozen_detector_calibrate(problem):
 def test_a_fold_without_rows_is_refused(part, problem):
     X, _ = problem
     folds = [[list(range(100)), list(range(100, 200))] for _ in range(2)]
-    folds[1][part] = []
-    with pytest.raises(ValueError, match="gave a fold without rows"):
-        ThresholdedDetector(PCADetector(), cv=folds).fit(X[:200])
+    for none in ([], np.zeros(200, dtype=bool)):
+        folds[1][part] = none
+        with pytest.raises(ValueError, match="gave a fold without rows"):
+            ThresholdedDetector(PCADetector(), cv=folds).fit(X[:200])
 
 
 @pytest.mark.parametrize(
