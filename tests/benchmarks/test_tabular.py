@@ -248,17 +248,29 @@ def test_the_readme_shows_the_committed_rows(name):
         assert line in readme
 
 
-def test_the_readme_has_the_figures_of_contaminated_rows():
-    def mean(name, training):
+@pytest.fixture(scope="module")
+def about_contaminated_rows():
+    """What the README says of them, and means by method of committed rows."""
+
+    def means(name, training):
         rows = pd.read_csv(COMMITTED / f"{name}.csv")
         rows = rows[rows.seed == 0]
         assert set(rows.training) == {training}
         assert rows.groupby("method").dataset.nunique().eq(29).all()
-        return rows.groupby("method").auroc.mean()
+        return rows
 
-    found = mean("tabular_contaminated", "contaminated")
-    normal = mean("tabular_adbench", "normal"), mean("tabular_support", "normal")
     readme = (COMMITTED.parents[1] / "README.md").read_text()
+    part = readme[readme.index("**Unlabelled rows") : readme.index("## Which detector")]
+    normal = [means(f"tabular_{name}", "normal") for name in ("adbench", "support")]
+    return part, pd.concat(normal), means("tabular_contaminated", "contaminated")
+
+
+def test_the_readme_has_the_figures_of_contaminated_rows(about_contaminated_rows):
+    part, normal, contaminated = about_contaminated_rows
+    measures = ["auroc", "average_precision"]
+    normal, found = (
+        rows.groupby("method")[measures].mean() for rows in (normal, contaminated)
+    )
     names = {
         "PyOD AutoEncoder": "PyOD's autoencoder",
         "KDE (5-fold)": "`KDEDetector`",
@@ -267,33 +279,35 @@ def test_the_readme_has_the_figures_of_contaminated_rows():
             r"`AutoencoderDetector\(max_epochs=5, n_estimators=8\)`"
         ),
     }
-    part = readme[readme.index("**Unlabelled rows") : readme.index("## Which detector")]
     picking = [m for m in found.index if f"{m}, support 0.8" in found.index]
     assert len(picking) == 5
     for method in picking:
-        other = f"{method}, support 0.8"
-        cells = found[method], found[other], normal[0][method], normal[1][other]
-        cells = " | ".join(f"{auroc:.3f}" for auroc in cells)
-        assert f"| `{method}` | {cells} |" in part
-    for method, auroc in found.items():
+        cells = [
+            " / ".join(f"{mean:.3f}" for mean in means.loc[f"{method}{share}"])
+            for means in (normal, found)
+            for share in ("", ", support 0.8", ", support 0.5")
+        ]
+        assert f"| `{method}` | {' | '.join(cells)} |" in part
+    for method, auroc in found.auroc.items():
         if method not in picking and ", support" not in method:
             name = names.get(method, f"`{method}`")
-            shown = re.search(
-                rf"{name}\s(?:has (?:a mean AUROC of )?)?([\d.]+\d)", part
-            )
+            figure = rf"{name}\s(?:has (?:a mean AUROC of )?)?([\d.]+\d)"
+            shown = re.search(figure, part)
             assert shown[1] == f"{auroc:.3f}", method
 
 
-def test_the_readme_has_the_figures_of_the_sets_that_chose_nothing():
-    rows = pd.read_csv(COMMITTED / "tabular_contaminated.csv")
+def test_the_readme_has_the_figures_of_the_sets_that_chose_nothing(
+    about_contaminated_rows,
+):
+    part, _, rows = about_contaminated_rows
     rows = rows[~rows.dataset.isin(CHOSEN_ON)]
     assert rows.dataset.nunique() == 16
     auroc = rows.groupby("method").auroc.mean()
-    readme = (COMMITTED.parents[1] / "README.md").read_text()
-    part = readme[readme.index("on the 16 others, with") : readme.index("## Which det")]
-    part = " ".join(part.split())
-    for method in ("OCGAN", "AutoencoderDetector", "DSEBM", "DeepSVDD"):
-        figure = auroc[f"{method}, support 0.8"]
-        assert re.search(rf"`{method}` (then has )?{figure:.3f}", part), method
-    assert f"`IsolationForest`'s {auroc['IsolationForest']:.3f}" in part
-    assert f"{auroc['PyOD AutoEncoder']:.3f} of PyOD" in part
+    part = " ".join(part[part.index("On the 16 others") :].split())
+    for method in [m for m in auroc.index if f"{m}, support 0.8" in auroc.index]:
+        before, after = auroc[method], auroc[f"{method}, support 0.8"]
+        change = rf"`{method}` (goes )?from {before:.3f} to {after:.3f}"
+        assert re.search(change, part), method
+    for method in ("OneClassSVM", "IsolationForest"):
+        assert re.search(rf"`{method}` (has )?{auroc[method]:.3f}", part), method
+    assert f"PyOD's autoencoder {auroc['PyOD AutoEncoder']:.3f}" in part
