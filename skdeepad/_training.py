@@ -219,7 +219,7 @@ def train(
     replayed : bool, default=False
         Whether steps are recorded as a CUDA graph and replayed.
     select : callable, default=None
-        Maps a batch to the rows of it to train on, of a number that its own decides.
+        Maps a batch to the rows of it to train on, as many as it decides.
 
     Returns
     -------

@@ -12,7 +12,7 @@ from sklearn import config_context
 import skdeepad._checkpoint
 import skdeepad._together
 import skdeepad._training
-from skdeepad import AutoencoderDetector
+from skdeepad import DSEBM, AutoencoderDetector, DeepSVDD
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
 from tests.conftest import CONV, HARD, STOP, every_deep, make, taken
 from tests.second_device import DEVICE, Event, second_device, setup
@@ -57,6 +57,15 @@ def assert_close(detector, other, X):
     np.testing.assert_allclose(detector.offset_, other.offset_, **close)
     for name, losses in detector.history_.items():
         np.testing.assert_allclose(losses, other.history_[name], **CLOSE)
+
+
+@pytest.mark.parametrize("cls", [AutoencoderDetector, DSEBM, DeepSVDD])
+def test_rows_are_picked_there(cls, problem):
+    X, _ = problem
+    params = {"support_fraction": 0.7, "early_stopping": True, "n_estimators": 2}
+    here = make(cls, **params).fit(X)
+    with second_device():
+        assert_close(make(cls, **params).fit(X), here, X)
 
 
 @every_deep
