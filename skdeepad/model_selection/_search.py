@@ -75,10 +75,10 @@ n_splits_, refit_time_, multimetric_
     pipeline, a ThresholdedDetector shows it normal rows alone.
 
     Detectors that have callbacks of their own train alone, where these can see them;
-    callbacks of the search see its fits, and no epochs.
-    Those that train together print nothing (``verbose``), and warn once that early
-    stopping did not stop all that have the most epochs. Of the fits within a meta-estimator (folds of
-    a ThresholdedDetector) the first of each candidate and fold trains with others, and
+    callbacks of the search see its fits, and no epochs. Those that train together
+    print nothing (``verbose``), and warn once that early stopping did not stop all
+    that have the most epochs. Of the fits within a meta-estimator (folds of a
+    ThresholdedDetector) the first of each candidate and fold trains with others, and
     what is parallel within a candidate runs one by one, beside the networks.
 
     Warnings of other estimators may come twice, in this process and in a worker.
