@@ -4,6 +4,10 @@ Protocol: as ``benchmarks.tabular`` (half of the normal rows train, at most 1,00
 others and all anomalies test), on those ADBench sets that have 100 rows to train on.
 The threshold sees normal training rows alone. A false alarm is a normal test row that
 is flagged.
+
+With ``--training contaminated``, as in ``benchmarks.tabular``, half of the anomalies
+are among the training rows, unlabelled, and "their share" is a contamination of the
+anomalies' share in the set, at most one half: a guess that is right.
 """
 
 import argparse
@@ -16,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.engine import add_arguments, run_on_sets
 from benchmarks.results_file import LOCAL, ResultsFile, params_id, versions
-from benchmarks.tabular import METHODS, available, split
+from benchmarks.tabular import ALL, TRAINING, available, split
 from skdeepad import ThresholdedDetector
 from skdeepad.thresholds import Conformal
 
@@ -33,28 +37,47 @@ SCORERS = [
     "OneClassSVM",
     "IsolationForest",
 ]
+OF_CONTAMINATED_ROWS = [
+    *(f"{SCORERS[0]}{support}" for support in ("", ", support 0.8", ", support 0.5")),
+    "VAEDetector",
+    "OneClassSVM",
+    "IsolationForest",
+]
+CONFORMAL = {"threshold": Conformal(alpha=0.05)}
 THRESHOLDS = {
-    "max_train": {},
-    "quantile": {"contamination": 0.05},
-    "quantile, cv=5": {"contamination": 0.05, "cv": 5},
-    "conformal": {"threshold": Conformal(alpha=0.05)},
+    "normal": {
+        "max_train": {},
+        "quantile": {"contamination": 0.05},
+        "quantile, cv=5": {"contamination": 0.05, "cv": 5},
+        "conformal": CONFORMAL,
+    },
+    "contaminated": {
+        "max_train": {},
+        "their share": {"contamination": 0.1},  # of which a unit has its own
+        "mad": {"threshold": "mad"},
+        "conformal": CONFORMAL,
+    },
 }
-KEY = ["dataset", "method", "threshold", "seed", "params_id"]
+KEY = ["dataset", "method", "threshold", "seed", "training", "params_id"]
 SHARES = ["false_alarms", "detections"]
 COLUMNS = [*KEY, "n_train", *SHARES, "n_jobs", *versions()]
 
 
 def make(unit):
     """The detector of a unit, with its threshold."""
-    scored = make_pipeline(StandardScaler(), METHODS[unit["method"]](unit["seed"]))
-    return ThresholdedDetector(scored, **THRESHOLDS[unit["threshold"]])
+    scored = make_pipeline(StandardScaler(), ALL[unit["method"]](unit["seed"]))
+    threshold = THRESHOLDS[unit["training"]][unit["threshold"]]
+    return ThresholdedDetector(scored, **threshold)
 
 
 def run_unit(load, unit):
     """Shares of normal rows and of anomalies that are flagged; a row of results."""
     X, y = load(return_X_y=True)
-    train, test, labels = split(X, y, unit["seed"], MAX_TRAIN_ROWS)
-    flagged = make(unit).fit(train).predict(test) == -1
+    train, test, labels = split(X, y, unit["seed"], MAX_TRAIN_ROWS, unit["training"])
+    detector = make(unit)
+    if unit["threshold"] == "their share":
+        detector.set_params(contamination=min(0.5, np.mean(y == -1)))
+    flagged = detector.fit(train).predict(test) == -1
     return (
         unit
         | versions()
@@ -78,15 +101,20 @@ def summarize(rows):
     means = 100 * means.groupby(["method", "threshold"]).mean()
     text = means.apply(lambda row: f"{row.iloc[0]:.1f} / {row.iloc[1]:.0f}", axis=1)
     table = text.unstack("threshold")
-    order = [name for name in SCORERS if name in table.index]
-    return table.loc[order, [name for name in THRESHOLDS if name in table]]
+    methods = dict.fromkeys([*SCORERS, *OF_CONTAMINATED_ROWS])
+    thresholds = dict.fromkeys(t for those in THRESHOLDS.values() for t in those)
+    return table.reindex(
+        index=[name for name in methods if name in table.index],
+        columns=[name for name in thresholds if name in table],
+    )
 
 
 def main(arguments=None):
     """Run what the results file lacks, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.thresholds")
     parser.add_argument("--datasets", nargs="+", metavar="NAME")
-    parser.add_argument("--methods", nargs="+", default=SCORERS, choices=SCORERS)
+    parser.add_argument("--methods", nargs="+", choices=list(ALL))
+    parser.add_argument("--training", default="normal", choices=TRAINING)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--results", type=Path)
     add_arguments(parser)
@@ -95,11 +123,13 @@ def main(arguments=None):
     results = ResultsFile(path, COLUMNS, KEY)
     loaders = available("adbench29", args.datasets)
     loaders = {name: load for name, load in loaders.items() if is_large_enough(load)}
+    default = SCORERS if args.training == "normal" else OF_CONTAMINATED_ROWS
     units = [
         {"dataset": name, "method": method, "threshold": threshold, "seed": seed}
+        | {"training": args.training}
         for name in loaders
-        for method in args.methods
-        for threshold in THRESHOLDS
+        for method in args.methods or default
+        for threshold in THRESHOLDS[args.training]
         for seed in args.seeds
     ]
     for unit in units:

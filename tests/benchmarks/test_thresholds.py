@@ -24,7 +24,7 @@ def test_a_row_a_unit_and_resumed(tmp_path, capsys, monkeypatch):
     thresholds.main(arguments)
     printed = capsys.readouterr().out
     rows = pd.read_csv(path)
-    assert list(rows.threshold) == list(thresholds.THRESHOLDS)
+    assert list(rows.threshold) == list(thresholds.THRESHOLDS["normal"])
     assert set(rows.dataset) == {"wbc"}  # wine is too small
     before = path.read_text()
     monkeypatch.setattr(thresholds, "run_unit", None)
@@ -33,13 +33,18 @@ def test_a_row_a_unit_and_resumed(tmp_path, capsys, monkeypatch):
     assert printed[printed.index("method") :] in capsys.readouterr().out
 
 
-def test_figures_are_those_of_the_protocol():
-    unit = {"method": "PCA (90 %)", "threshold": "quantile", "seed": 3}
-    row = thresholds.run_unit(load_wbc, unit)
+@pytest.mark.parametrize(
+    ("training", "threshold", "share"),
+    [("normal", "quantile", 0.05), ("contaminated", "their share", None)],
+)
+def test_figures_are_those_of_the_protocol(training, threshold, share):
+    unit = {"method": "PCA (90 %)", "seed": 3, "training": training}
+    row = thresholds.run_unit(load_wbc, unit | {"threshold": threshold})
     X, y = load_wbc(return_X_y=True)
-    train, test, labels = split(X, y, 3, 1000)
+    train, test, labels = split(X, y, 3, 1000, training)
     scaler = StandardScaler().fit(train)
-    detector = PCADetector(contamination=0.05).fit(scaler.transform(train))
+    share = share or np.mean(y == -1)
+    detector = PCADetector(contamination=share).fit(scaler.transform(train))
     flagged = detector.predict(scaler.transform(test)) == -1
     assert row["false_alarms"] == pytest.approx(flagged[labels == 1].mean(), abs=1e-6)
     assert row["detections"] == pytest.approx(flagged[labels == -1].mean(), abs=1e-6)
@@ -63,8 +68,9 @@ def test_summary_of_known_figures():
     }
 
 
-def test_documented_figures_are_the_rows():
-    rows = pd.read_csv(ROOT / "benchmarks" / "results" / "thresholds.csv")
+@pytest.mark.parametrize("name", ["thresholds", "thresholds_contaminated"])
+def test_documented_figures_are_the_rows(name):
+    rows = pd.read_csv(ROOT / "benchmarks" / "results" / f"{name}.csv")
     text = (ROOT / "docs" / "thresholds.md").read_text()
     for method, cells in thresholds.summarize(rows).iterrows():
         assert f"| {method} | {' | '.join(cells)} |\n" in text
