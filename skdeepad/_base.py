@@ -393,8 +393,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             contamination = "auto"
         strategy = make_threshold(threshold, contamination)
         y = self._labels(X, y, strategy)
-        task = FitTask(X, y, strategy)
-        task.set_threshold(self)
+        FitTask(X, y, strategy).set_threshold(self)
         return self
 
     def _labels(self, X, y, strategy):

@@ -29,8 +29,9 @@ class Checkpoint:
     """
 
     def __init__(self, folder, name):
-        self.path = Path(folder).expanduser() / f"{name}.npz"
         try:
+            # Whoever goes on with it or removes it may be in another folder.
+            self.path = Path(folder).expanduser().resolve() / f"{name}.npz"
             if self.path.parent.is_file():
                 raise ValueError(
                     f"checkpoint_dir={str(folder)!r} is a file: give a folder, which "
@@ -113,6 +114,11 @@ class Checkpoint:
                 f"{self.path} is no checkpoint that can be read ({error}). Delete it "
                 "to train from the start."
             ) from error
+
+
+def qualified_name(detector):
+    """The name that a class has among those of all modules."""
+    return f"{type(detector).__module__}.{type(detector).__qualname__}"
 
 
 def remove_files(path):

@@ -31,7 +31,7 @@ from skdeepad._base import (
     warn_if_alike,
 )
 from skdeepad._callbacks import EpochReports
-from skdeepad._checkpoint import Checkpoint
+from skdeepad._checkpoint import Checkpoint, qualified_name
 from skdeepad._random import member_seeds
 from skdeepad._warnings import warn
 from skdeepad.thresholds._make import make_threshold
@@ -462,8 +462,8 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         before = self._state if self._continues() else None
         # In parts: joblib would copy rows that do not lie one after the other.
         rows = [joblib.hash(np.ascontiguousarray(X[chunk])) for chunk in chunks(X)]
-        name = f"{type(self).__module__}.{type(self).__qualname__}"
-        digest = joblib.hash((name, params, rows, before, __version__))
+        parts = qualified_name(self), params, rows, before, __version__
+        digest = joblib.hash(parts)
         return Checkpoint(self.checkpoint_dir, f"{type(self).__name__}-{digest}")
 
     def _check_checkpoint_dir(self):

@@ -9,14 +9,13 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha1
 from itertools import chain, pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import joblib
 import numpy as np
 
 from skdeepad import __version__
-from skdeepad._checkpoint import Checkpoint
+from skdeepad._checkpoint import Checkpoint, qualified_name
 from skdeepad._deep import TRAINED_BEFORE, Run, in_own_modes
 
 # Networks in one loop: with more, weights and moments leave the processor's cache. On a
@@ -417,8 +416,7 @@ def _checkpoint(courses, run, leaving):
     sections = list(dict.fromkeys(course.section for course in courses))
     sections = [sections.index(course.section) for course in courses]
     data = run.seeds, sections, run.x.cpu().numpy(), run.x.device.type
-    name = f"{type(first).__module__}.{type(first).__qualname__}"
-    digest = joblib.hash((name, wanted, data, __version__))
+    digest = joblib.hash((qualified_name(first), wanted, data, __version__))
     return _LoopCheckpoint(first.checkpoint_dir, digest, leaving)
 
 
@@ -426,8 +424,7 @@ class _LoopCheckpoint(Checkpoint):
     """Holds the detectors that have ended too, and is there when all have."""
 
     def __init__(self, folder, digest, leaving):
-        # The one who removes it may be in another folder.
-        super().__init__(Path(folder).expanduser().resolve(), f"search-{digest}")
+        super().__init__(folder, f"search-{digest}")
         self._leaving, self._progress = leaving, None
 
     def load(self):

@@ -30,9 +30,7 @@ def check_other_labels(y):
     ``y`` holds other values than +1 and -1, or has another shape than a vector's. All
     else is no label vector.
     """
-    y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y.ravel()
+    y = _column_as_vector(y)
     if y.ndim != 1:
         if y.ndim == 0 or _are_labels(y):
             raise ValueError(_one_a_row(y))
@@ -56,6 +54,12 @@ def check_other_labels(y):
         )
     _refuse_mistakes(numbers, numbers)
     _warn_of_two_classes(known)
+
+
+def _column_as_vector(y):
+    """``y`` as an array; a table of one column is its column."""
+    y = np.asarray(y)
+    return y.ravel() if y.ndim == 2 and y.shape[1] == 1 else y
 
 
 def _are_labels(y):
@@ -108,9 +112,7 @@ def _name(value):
 
 def _to_numbers(y):
     """``y`` as a vector of numbers, or None where it is none."""
-    y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y.ravel()
+    y = _column_as_vector(y)
     if y.dtype == object and not any(isinstance(value, str) for value in y.flat):
         # A column of a table with mixed types.
         try:
@@ -142,8 +144,8 @@ def check_labels(y, what):
         )
     labels = to_labels(y)
     if labels is None:
-        y = np.asarray(y)
-        if y.ndim != 1 and (y.ndim != 2 or y.shape[1] != 1):
+        y = _column_as_vector(y)
+        if y.ndim != 1:
             raise ValueError(f"{_one_a_row(y)} {what} needs them.")
         found = np.unique(y.astype(str) if y.dtype == object else y)
         found = found[:5].tolist()
@@ -198,6 +200,7 @@ def normal_scores(scores, y):
 
 
 def to_vector(scores):
+    """Scores as a float64 array; ValueError where they are not one number a row."""
     scores = np.asarray(scores, dtype=np.float64)
     if scores.ndim != 1:
         raise ValueError(
