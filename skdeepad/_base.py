@@ -46,6 +46,16 @@ def snapshot(estimator):
     return other
 
 
+def of_one_fit(method):
+    """Let a method work on a copy: another thread may end a fit meanwhile."""
+
+    @functools.wraps(method)
+    def wrapper(self, *args, **kwargs):
+        return method(snapshot(self), *args, **kwargs)
+
+    return wrapper
+
+
 def _all_or_nothing(fit):
     """Let a fit work on a copy, which the estimator becomes at its end.
 
@@ -427,6 +437,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         check_is_fitted(self)
         return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
 
+    @of_one_fit
     def score_samples(self, X):
         """Minus the anomaly score of each row.
 
@@ -444,9 +455,10 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return self._rounded_scores(self._validate(X))
 
     def _rounded_scores(self, X):
-        scores = snapshot(self)._score_samples(X)
+        scores = self._score_samples(X)
         return round_scores(scores, out=scores)
 
+    @of_one_fit
     def decision_function(self, X):
         """Score above the threshold: ``score_samples(X) - offset_``.
 
@@ -459,8 +471,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         decision : ndarray of shape (n_samples,), float64
             Negative for anomalies.
         """
-        fitted = snapshot(self)  # another thread may end a fit meanwhile
-        return fitted.score_samples(X) - fitted.offset_
+        return self.score_samples(X) - self.offset_
 
     def predict(self, X):
         """Label rows.
@@ -477,6 +488,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
     @available_if(_is_calibrated)
+    @of_one_fit
     def p_values(self, X):
         """Conformal p-value of each row; with a conformal threshold.
 
@@ -492,8 +504,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
             Share of held-out normal rows (and the row itself) that look as
             anomalous, see :func:`skdeepad.thresholds.conformal_p_values`.
         """
-        fitted = snapshot(self)
-        return conformal_p_values(fitted.calibration_scores_, fitted.score_samples(X))
+        return conformal_p_values(self.calibration_scores_, self.score_samples(X))
 
     @available_if(_is_calibrated)
     def predict_fdr(self, X, fdr=0.1):

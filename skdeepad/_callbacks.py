@@ -3,6 +3,13 @@
 import copy
 
 
+def print_epoch(estimator, epoch, history):
+    """Print an epoch's losses, means over the networks that still train."""
+    means = {name: losses[-1].nanmean() for name, losses in history.items()}
+    parts = ", ".join(f"{name}={mean:.6g}" for name, mean in means.items())
+    print(f"[{type(estimator).__name__}] epoch {epoch + 1}: {parts}")
+
+
 class EpochReports:
     """Tells scikit-learn's callbacks, and the user, how training goes.
 
@@ -34,9 +41,7 @@ class EpochReports:
     def epoch_end(self, epoch, history, state):
         """Report an epoch; True asks training to stop."""
         if self._estimator.verbose:
-            means = {name: v[-1].nanmean() for name, v in history.items()}
-            parts = ", ".join(f"{name}={mean:.6g}" for name, mean in means.items())
-            print(f"[{type(self._estimator).__name__}] epoch {epoch + 1}: {parts}")
+            print_epoch(self._estimator, epoch, history)
         if not self._heard:
             return False
         self.last = epoch + 1 - self._run.first_epoch, history, state

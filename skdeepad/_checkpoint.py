@@ -26,6 +26,11 @@ class Checkpoint:
         Made where it is missing.
     name : str
         Says which fit it is: what is fitted, its parameters and rows.
+
+    Attributes
+    ----------
+    has_begun : bool
+        Whether there was a state to go on from.
     """
 
     def __init__(self, folder, name):
@@ -38,6 +43,7 @@ class Checkpoint:
                     "is made where it is missing."
                 )
             self._state = self._read()
+            self.has_begun = self._state is not None
         except OSError as error:
             raise ValueError(
                 f"checkpoint_dir={str(folder)!r} cannot be looked into ({error}): give "
@@ -45,18 +51,14 @@ class Checkpoint:
             ) from error
         self._written = monotonic()
 
-    @property
-    def has_begun(self):
-        """Whether there is a state to go on from."""
-        return self._state is not None
-
     def load(self):
         """The state to go on from, a dict of tensors; None where there is none."""
         import torch
 
-        if not self.has_begun:
+        state, self._state = self._state, None  # it may be large, and is kept no longer
+        if state is None:
             return None
-        return {name: torch.from_numpy(array) for name, array in self._state.items()}
+        return {name: torch.from_numpy(array) for name, array in state.items()}
 
     def save(self, progress):
         """Write the state of an object with ``state_dict()``, unless it is too soon."""

@@ -25,12 +25,13 @@ from skdeepad._base import (
     FARTHEST,
     BaseDetector,
     _all_or_nothing,
+    of_one_fit,
     refuse_huge,
     snapshot,
     some_rows,
     warn_if_alike,
 )
-from skdeepad._callbacks import EpochReports
+from skdeepad._callbacks import EpochReports, print_epoch
 from skdeepad._checkpoint import Checkpoint, qualified_name
 from skdeepad._random import member_seeds
 from skdeepad._warnings import warn
@@ -42,8 +43,15 @@ LARGE_WORK = 1e8
 # Parameters that a later fit alone reads.
 ONLY_LATER = "random_state", "threshold", "contamination", "device", "checkpoint_dir"
 
-# Equal rows may have other names, and their codes may be wanted in another container.
-SETTLED_BY_VALIDATION = "n_features_in_", "feature_names_in_", "_sklearn_output_config"
+# What a detector keeps beside its parameters when it becomes as another one. Equal rows
+# may have other names, and their codes may be wanted in another container.
+KEPT = (
+    "n_features_in_",
+    "feature_names_in_",
+    "_sklearn_output_config",
+    "_skl_callbacks",
+    "_parent_callback_ctx",
+)
 
 # Networks that a search has trained together, for the fits that follow.
 TRAINED_BEFORE: ContextVar = ContextVar("trained_before", default=None)
@@ -256,8 +264,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
                 raise
             # Also where no epoch was left after a checkpoint.
             reports.last = int(n_epochs.max()), history, run.network.state_dict()
-        if unconverged:
-            self._warn_unconverged(unconverged, self.n_estimators)
+        self._warn_unconverged(unconverged)
         run.finish(self, *reports.last)
         # Only partial_fit goes on with an optimizer.
         vars(self).pop("_optimizers", None)
@@ -306,6 +313,8 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         run = self._start(task.training_rows(streams=True), continued)
         run.optimizers = getattr(self, "_optimizers", {})
         history, _, _ = self._train(run, max_epochs=1)
+        if self.verbose:
+            print_epoch(self, run.first_epoch, history)
         run.finish(self, 1, history, run.network.state_dict())
         self._optimizers = _to_arrays(run.optimizers)
         self._set_threshold(task)
@@ -479,14 +488,15 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
                 "process would write the file. Set checkpoint_dir=None."
             )
 
-    def _warn_unconverged(self, unconverged, n_members):
-        warn(
-            f"{unconverged} of {n_members} network(s) still improved on "
-            f"the held-out rows within n_iter_no_change={self.n_iter_no_change} "
-            f"epochs of the end at max_epochs={self.max_epochs}: the best weights "
-            "so far are kept. Raise max_epochs.",
-            ConvergenceWarning,
-        )
+    def _warn_unconverged(self, unconverged):
+        if unconverged.any():
+            warn(
+                f"{unconverged.sum()} of {len(unconverged)} network(s) still improved "
+                f"on the held-out rows within n_iter_no_change={self.n_iter_no_change} "
+                f"epochs of the end at max_epochs={self.max_epochs}: the best weights "
+                "so far are kept. Raise max_epochs.",
+                ConvergenceWarning,
+            )
 
     def _n_validation(self, X):
         n_validation = int(np.ceil(self.validation_fraction * len(X)))
@@ -573,7 +583,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
     def _adopt(self, fitted):
         """Become as another detector, which was trained on the same rows."""
-        own = {*self.get_params(deep=False), *SETTLED_BY_VALIDATION}
+        own = {*self.get_params(deep=False), *KEPT}
         for name, value in vars(fitted).items():
             if name not in own:
                 setattr(self, name, value)
@@ -581,7 +591,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
     def _as_fitted(self):
         """Copy with the parameters it was fitted with, except the device."""
-        fitted = snapshot(self)  # of one fit, which another thread may end now
+        fitted = snapshot(self)
         vars(fitted).update(fitted._fitted_params)
         return fitted
 
@@ -728,6 +738,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 class FeatureErrorsMixin:
     """What detectors add whose anomaly score is a sum over the features."""
 
+    @of_one_fit
     def feature_errors(self, X):
         """What each feature adds to the anomaly score.
 

@@ -99,8 +99,10 @@ threshold : {"auto", "max_train", "quantile", "roc", "youden", "f1", \
     method ``find_offset(scores, y)``.
 contamination : "auto" or float in (0, 0.5], default="auto"
     Share of the training rows to flag, as in scikit-learn's detectors; of labelled
-    ones, of the normal. A detector knows its training rows: of new ones it flags more
-    (``docs/thresholds.md`` says how many), unless the threshold is "conformal".""",
+    ones, of the normal ("quantile" alone flags 0.1 of them). A detector knows its
+    training rows: of new ones it flags more (``docs/thresholds.md`` says how many).
+    For a rate that new rows keep to, leave it at "auto" and set
+    ``threshold=Conformal(alpha=0.05)``.""",
     "support_parameter": """\
 support_fraction : float in (0, 1], default=1.0
     Share of the rows of each batch, rounded down to whole rows, that a step trains on:

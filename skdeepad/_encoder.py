@@ -7,6 +7,7 @@ from typing import ClassVar
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skdeepad._base import of_one_fit
 from skdeepad._deep import BaseDeepDetector
 
 
@@ -43,6 +44,7 @@ class BaseEncoderDetector(
         super()._note_params()
         self._n_features_out = self.n_estimators * self._latent_size()
 
+    @of_one_fit
     def transform(self, X):
         """Latent codes.
 

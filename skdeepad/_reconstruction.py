@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skdeepad._base import of_one_fit
 from skdeepad._deep import FeatureErrorsMixin, layer_sizes
 from skdeepad._encoder import BaseEncoderDetector
 
@@ -17,6 +18,7 @@ TOLERANCE = 1e-6
 class ReconstructionMixin(FeatureErrorsMixin):
     """What detectors that score by a decoder add: their network has ``decode``."""
 
+    @of_one_fit
     def reconstruct(self, X):
         """Rows as the network gives them back.
 

@@ -162,7 +162,7 @@ class Trained:
     """
 
     def __init__(self):
-        self._outcomes, self._served = {}, set()
+        self._outcomes, self._served, self._in_task = {}, set(), set()
         self.checkpoints, self.failures = [], []
 
     @classmethod
@@ -189,13 +189,19 @@ class Trained:
     def n_unused(self):
         return len(self._outcomes) - len(self._served)
 
+    def begin_task(self):
+        """Let the first fit of each kind in a task be served."""
+        self._in_task.clear()
+
     def serve(self, detector, X):
         """Make a detector as the one trained for it; False where there is none."""
         key = _key(detector, _digest(X))
         outcome = self._outcomes.get(key)
-        if outcome is None:
+        # Without a random_state the members of an ensemble are to be different ones.
+        if outcome is None or (detector.random_state is None and key in self._in_task):
             return False
         self._served.add(key)
+        self._in_task.add(key)
         if isinstance(outcome, Exception):
             raise outcome
         detector._adopt(outcome)
@@ -336,8 +342,14 @@ def _train(courses):
         if checkpoint is not None:
             checkpoint.remove()
         raise
-    if unconverged:
-        joint._warn_unconverged(unconverged, len(run.seeds))
+    # Those that end earlier train on beside the others.
+    last = [
+        member
+        for course, members in zip(courses, all_members, strict=True)
+        if joint.max_epochs in {detector.max_epochs for detector in course.detectors}
+        for member in range(members.start, members.stop)
+    ]
+    joint._warn_unconverged(unconverged[last])
     errors = {
         id(detector): ValueError(diverged_message(*why))
         for detector, why in leaving.errors

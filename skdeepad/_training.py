@@ -5,6 +5,7 @@ from functools import partial
 from itertools import count
 from math import isfinite
 
+import numpy as np
 import torch
 
 from skdeepad import _processes
@@ -227,8 +228,8 @@ def train(
         Per epoch, each member's mean loss; NaN for members that have stopped.
     n_epochs : ndarray of shape (k,)
         Epochs each member trained for.
-    unconverged : int
-        Members that early stopping had not stopped when ``max_epochs`` ended.
+    unconverged : ndarray of shape (k,)
+        Whether early stopping had not stopped a member when ``max_epochs`` ended.
 
     Raises
     ------
@@ -282,10 +283,11 @@ def train(
                 stop = reports.epoch_end(epoch, progress.history, state)
             if checkpoint is not None:
                 checkpoint.save(progress)
-    unconverged = 0
+    unconverged = np.zeros(network.members, dtype=bool)
     if early_stopping is not None:
         network.load_state_dict(early_stopping.best)
-        unconverged = 0 if stop else int(progress.active.sum())
+        if not stop:
+            unconverged = progress.active.numpy()
     return progress.history, progress.n_epochs.numpy(), unconverged
 
 

@@ -5,6 +5,7 @@ import io
 import pickle
 import random
 import re
+from threading import Thread
 
 import joblib
 import numpy as np
@@ -55,6 +56,30 @@ def test_scores_have_the_right_sign_and_are_distinct(cls, problem):
     assert roc_auc_score(y, scores) > 0.8
     assert len(np.unique(scores)) > 0.95 * len(X)
     assert scores.dtype == np.float64
+
+
+@every
+def test_what_is_asked_for_beside_a_fit_is_of_one_fit(cls, problem, monkeypatch):
+    X, _ = problem
+    names = "score_samples", "decision_function", "predict", "p_values", "transform"
+    names += "reconstruct", "feature_errors"
+    detector = make(cls, threshold=Conformal(0.5)).fit(X)
+    for name in names:
+        if not hasattr(detector, name):
+            continue
+        fitted = pickle.loads(pickle.dumps(detector))
+        expected = getattr(fitted, name)(X)
+
+        def validate(self, rows, fitted=fitted):
+            monkeypatch.undo()  # once, in the midst of the method
+            other = Thread(target=lambda: fitted.fit(2 * X[:150]))
+            other.start()
+            other.join()
+            return self._validate(rows)
+
+        monkeypatch.setattr(cls, "_validate", validate)
+        np.testing.assert_array_equal(getattr(fitted, name)(X), expected, name)
+        assert not np.array_equal(fitted.score_samples(X), detector.score_samples(X))
 
 
 @every

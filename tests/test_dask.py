@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from sklearn.svm import OneClassSVM
 
 from benchmarks import images, tabular
 from benchmarks.results_file import ResultsFile
-from skdeepad import AutoencoderDetector, ThresholdedDetector, _together
+from skdeepad import DASVDD, AutoencoderDetector, ThresholdedDetector, _together
 from skdeepad.datasets import load_wbc, load_wine
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
 from tests.benchmarks.test_images import few_digits
@@ -237,6 +238,13 @@ def test_search_whose_worker_dies(client, problem, tmp_path):
 
 def test_documented_code_runs(cluster, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # What torchrun tells the one process of a group.
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": 0}
+    for name, value in (group | {"WORLD_SIZE": 1}).items():
+        monkeypatch.setenv(name, str(value))
     text = (ROOT / "docs" / "scale.md").read_text()
     text = text.replace("tcp://scheduler:8786", cluster.scheduler_address)
     names = {"__name__": "__main__"}
@@ -247,3 +255,4 @@ def test_documented_code_runs(cluster, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(scored, expected.reset_index(drop=True))
     assert names["search"].best_params_ == names["same"].best_params_
     assert names["search"].best_score_ == names["same"].best_score_
+    assert isinstance(joblib.load("detector.joblib"), DASVDD)

@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import re
 import warnings
 import weakref
 from contextlib import nullcontext
@@ -719,6 +720,15 @@ def test_the_network_to_score_with_is_made_once_a_state(cls, problem):
     del detector, fit
     gc.collect()
     assert known() is None
+
+
+def test_partial_fit_prints_its_epoch(problem, capsys):
+    X, _ = problem
+    detector = make(AutoencoderDetector, verbose=True)
+    detector.partial_fit(X).partial_fit(X)
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"\[AutoencoderDetector\] epoch 1: loss=[\d.]+", first)
+    assert "epoch 2: loss=" in second
 
 
 @every_deep

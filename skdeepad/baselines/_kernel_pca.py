@@ -13,7 +13,7 @@ from sklearn.preprocessing import KernelCenterer
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._base import FARTHEST, BaseDetector, moments
+from skdeepad._base import FARTHEST, BaseDetector, moments, of_one_fit
 
 # What rounding leaves of an error, where kernels are at most 1.
 ROUNDING = 1e-12
@@ -58,6 +58,15 @@ class KernelPCADetector(
     gamma_ : float
         The one in use.
     {detector_attributes}
+
+    Notes
+    -----
+    The components fit the training rows closely: by the default threshold 13 % of new
+    normal rows are flagged on ADBench (``docs/thresholds.md``). Take
+    ``threshold="conformal"``, which holds rows out, or out-of-fold scores
+    (:class:`skdeepad.ThresholdedDetector` with ``cv``).
+
+    Scoring n rows takes ``n * n_rows`` kernels.
 
     References
     ----------
@@ -162,6 +171,7 @@ class KernelPCADetector(
 
         return self._map_rows(X, score)
 
+    @of_one_fit
     def transform(self, X):
         """Coordinates along the components.
 

@@ -9,7 +9,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.utils._param_validation import Interval
 
-from skdeepad._base import BaseDetector, moments
+from skdeepad._base import BaseDetector, moments, of_one_fit
 
 # Relative error of a few operations in float64.
 ROUNDING = 4 * np.finfo(np.float64).eps
@@ -120,6 +120,7 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         back = self._codes(centred) @ self.pca_.components_
         return (back - centred) ** 2 / centred.shape[1]
 
+    @of_one_fit
     def transform(self, X):
         """Coordinates along the components.
 
@@ -133,6 +134,7 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         """
         return self._codes(self._centred(self._validate(X)))
 
+    @of_one_fit
     def reconstruct(self, X):
         """Rows as the components give them back.
 
@@ -147,6 +149,7 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         codes = self._codes(self._centred(self._validate(X)))
         return codes @ self.pca_.components_ + self.pca_.mean_
 
+    @of_one_fit
     def feature_errors(self, X):
         """What each feature adds to the anomaly score.
 
@@ -158,4 +161,8 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         -------
         errors : ndarray of shape (n_samples, n_features)
         """
-        return self._errors(self._centred(self._validate(X)))
+        X = self._validate(X)
+        with np.errstate(over="ignore", invalid="ignore"):
+            errors = self._errors(self._centred(X))
+        # As the score is, where a difference has no room.
+        return np.where(np.isnan(errors), np.inf, errors)

@@ -1,6 +1,7 @@
 """Anomaly problems on real data: embedded ones, and ones to download.
 
-Labels are +1 for normal rows and -1 for anomalies.
+Labels are +1 for normal rows and -1 for anomalies, but for the images', which are
+classes.
 """
 
 from skdeepad.datasets._adbench import fetch_adbench, list_adbench

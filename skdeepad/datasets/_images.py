@@ -54,6 +54,12 @@ def fetch_mnist(*, data_home=None, download_if_missing=True):
     data : Bunch
         ``X_train`` (60000, 784) and ``X_test`` (10000, 784), float32 in [0, 1];
         ``y_train`` and ``y_test``, the classes 0 to 9; ``image_shape``.
+
+    Notes
+    -----
+    Labels for a detector are made of classes, with the digit 8 as normal say, by
+    ``np.where(data.y_train == 8, 1, -1)``: other values are no labels to it, and all
+    rows would be trained on.
     """
     return _fetch("mnist", data_home, download_if_missing)
 
@@ -93,9 +99,9 @@ def _fetch(name, data_home, download_if_missing):
     X_train, y_train, X_test, y_test = arrays
     return Bunch(
         X_train=_pixels(X_train),
-        y_train=y_train,
+        y_train=y_train.astype(int),
         X_test=_pixels(X_test),
-        y_test=y_test,
+        y_test=y_test.astype(int),
         image_shape=(1, 28, 28),
     )
 

@@ -28,7 +28,7 @@ class AnoGAN(AdversarialMixin, ReconstructionMixin, BaseAutoencoderDetector):
     scored, the point is sought whose generated row is most like it, by gradient
     descent. What difference is left is the anomaly score: the sum of the features'
     absolute differences, times ``1 - feature_weight``, plus that of the numbers in the
-    discriminator's last hidden layer, times ``feature_weight`` (eq. 2 to 6).
+    discriminator's last hidden layer, times ``feature_weight`` (eq. 2 and 4 to 6).
 
     Parameters
     ----------
@@ -53,6 +53,10 @@ class AnoGAN(AdversarialMixin, ReconstructionMixin, BaseAutoencoderDetector):
     it, is the decoder of other detectors: ``transform`` gives the points that were
     found, ``reconstruct`` the rows generated from them, and ``feature_errors`` the
     features' parts of the score's first term.
+
+    Points are normally distributed, where [1]_ has a uniform distribution, and the
+    generator lowers ``-log D(G(z))``, whose gradient does not vanish where the
+    discriminator is sure, in place of ``log(1 - D(G(z)))``.
 
     The search begins at the origin, the likeliest point, so that a row has one score:
     the authors begin at random. Training rows are searched for too, for the threshold.

@@ -27,7 +27,7 @@ class DAGMM(BaseEstimationDetector):
     between them. A second network, the estimation network, gives from these the
     row's probabilities of belonging to each of a mixture's Gaussians, and these the
     Gaussians of a batch. The anomaly score is the energy, minus the logarithm of the
-    mixture's density, of the mixture of all training rows ([1]_, eq. 2 to 6).
+    mixture's density, of the mixture of all training rows ([1]_, eq. 1 to 6).
 
     The loss is the squared reconstruction error, summed over the features, plus
     ``energy_weight`` times the energy plus ``covariance_penalty`` times the sum of the
@@ -66,6 +66,8 @@ class DAGMM(BaseEstimationDetector):
 
     Notes
     -----
+    The networks of [1]_ have ``activation="tanh"`` and codes of one or two numbers.
+
     The distance and the angle of a row of zeros are undefined, and those of rows near
     it are arbitrary: after standardizing, of rows that are average in all features. A
     norm counts as at least a tenth of the training rows'. Where such rows matter, scale

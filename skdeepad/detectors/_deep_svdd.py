@@ -26,9 +26,10 @@ class DeepSVDD(SupportMixin, BaseAutoencoderDetector):
     The anomaly score is the squared distance of a row's code from the centre ([1]_,
     eq. 5), which is the mean code of the training rows before training, each coordinate
     at least 0.1 from zero. No layer but the first (see ``fit_intercept``) has a bias,
-    nor batch normalisation a scale or shift, and ``activation`` can't be "tanh", "elu"
-    or "softplus", whose bounds are not zero, or which are not zero at zero: each of
-    these lets the network map all rows to the centre (section 3.3).
+    nor batch normalisation a scale or shift, and ``activation`` can't be "tanh" or
+    "elu", which saturate at a number that is not zero (section 3.3), nor "softplus",
+    which is not zero at zero: each of these lets the network map all rows to the
+    centre.
 
     Parameters
     ----------
@@ -71,6 +72,10 @@ class DeepSVDD(SupportMixin, BaseAutoencoderDetector):
     A warm start, or another ``partial_fit``, goes on with the networks and the centre.
     ``history_`` begins after the pretraining, and so does what a ``checkpoint_dir``
     holds.
+
+    Training draws its own rows to the centre: by the default threshold 17 % of new
+    normal rows are flagged on ADBench (``docs/thresholds.md``). Take
+    ``threshold="conformal"``, which holds rows out.
 
     References
     ----------

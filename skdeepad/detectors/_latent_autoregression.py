@@ -21,7 +21,8 @@ class LatentAutoregressionDetector(SupportMixin, BaseEstimationDetector):
     loss is the squared reconstruction error, summed over the features, plus
     ``surprisal_weight`` times the code's surprisal, minus the logarithm of its
     probability ([1]_). The anomaly score is the sum of both, each scaled by its least
-    and largest value of training rows to be between 0 and 1 there.
+    and largest value of the training rows to be between 0 and 1 there ([1]_, eq. 9 and
+    10, where it is those of rows held out).
 
     Parameters
     ----------

@@ -60,7 +60,10 @@ default={latent_critic_layer_sizes}
 
     Notes
     -----
-    ``early_stopping`` goes by the reconstruction error, as the authors do. ``dropout``
+    Mining and the squared error's sum follow the paper; in the authors' code mining
+    begins late in training, and the squared error is averaged over the features.
+
+    ``early_stopping`` goes by the reconstruction error of held-out rows. ``dropout``
     and ``batch_norm`` are refused: rows and points pass through the same layers. The
     hyperbolic tangent ends the encoder with ``latent_dim=None`` too.
 

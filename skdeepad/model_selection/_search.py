@@ -156,8 +156,9 @@ n_splits_, refit_time_, multimetric_
             )
         times = search.cv_results_["mean_fit_time"]
         times += together.seconds / (len(times) * search.n_splits_)
+        params = self.get_params(deep=False)
         for name, value in vars(search).items():
-            if name not in self.get_params(deep=False):
+            if name not in params:
                 setattr(self, name, value)
         for path in together.checkpoints:
             with suppress(OSError):  # it is done, whatever becomes of them
@@ -340,5 +341,6 @@ def _train_and_call(parts, functions):
     results = []
     with serving(trained):
         while functions:
+            trained.begin_task()
             results.append(functions.pop(0)())
     return results, seconds, trained.checkpoints, trained.failures, trained.n_unused

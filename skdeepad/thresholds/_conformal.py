@@ -23,7 +23,7 @@ class Conformal(Strategy):
 
     With ``ThresholdedDetector(cv=...)`` out-of-fold scores take the place of the
     held-out part: all rows serve both ends, and the guarantee is no longer exact (see
-    ``cv`` there: of networks, far fewer rows may be flagged).
+    ``cv`` there).
 
     Parameters
     ----------

@@ -222,4 +222,4 @@ class Fixed(Strategy):
         self.value = value
 
     def _find_offset(self, scores, y):
-        return -self.value
+        return -float(self.value)

@@ -136,3 +136,13 @@ def test_a_mean_far_from_zero_leaves_the_digits_of_the_spread(offset):
     np.testing.assert_allclose(
         detector.reconstruct(X + offset) - offset, expected.reconstruct(X), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("far", [1e200, 1.7e308])
+def test_feature_errors_too_large_for_a_number_are_infinite(far, problem):
+    X, _ = problem
+    detector = PCADetector(n_components=2).fit(X)
+    row = np.array([far, -far, *X[0, 2:]])[None]
+    assert detector.score_samples(row) == -np.inf
+    errors = detector.feature_errors(row)
+    assert np.isinf(errors).any() and not np.isnan(errors).any()

@@ -15,6 +15,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
+import skdeepad
 from benchmarks import tabular
 from benchmarks.defaults import CHOSEN_ON
 from benchmarks.results_file import LOCAL, ResultsFile
@@ -240,17 +241,37 @@ def test_pyod_takes_part_where_it_is_asked_for(is_there, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", ["tabular_embedded.csv", "tabular_adbench.csv"])
-def test_the_readme_shows_the_committed_rows(name):
+def test_the_docs_show_the_committed_rows(name):
     rows = pd.read_csv(COMMITTED / name)
     table = tabular.to_markdown(tabular.summarize(rows))
-    readme = (COMMITTED.parents[1] / "README.md").read_text()
+    text = (COMMITTED.parents[1] / "docs" / "results.md").read_text()
     for line in table.splitlines():
-        assert line in readme
+        assert line in text
+
+
+def test_the_readme_has_the_means_of_committed_rows():
+    rows = pd.read_csv(COMMITTED / "tabular_adbench.csv")
+    means = rows.groupby(["method", "dataset"])[["auroc", "fit_seconds"]].mean()
+    means = means.groupby("method").mean()
+    names = {"KDE (5-fold)": "KDEDetector", "PCA (90 %)": "PCADetector"}
+    readme = (COMMITTED.parents[1] / "README.md").read_text()
+    shown = re.findall(r"^\| `(\w+)` \| ([\d.]+) \| ([\d.]+) \|", readme, re.MULTILINE)
+    assert len(shown) == 12
+    own = means.rename(names)
+    for name, auroc, seconds in shown:
+        expected = f"{own.auroc[name]:.3f}", f"{own.fit_seconds[name]:.3f}"
+        assert (auroc, seconds) == expected, name
+    others = {name for name in own.index if hasattr(skdeepad, name)}
+    assert others == {name for name, *_ in shown}
+    figures = own.auroc.map("{:.3f}".format)
+    assert f"beside PyOD's {figures['PyOD AutoEncoder']}" in readme
+    low, high = figures["IsolationForest"], figures["LocalOutlierFactor"]
+    assert f"scikit-learn's {low} to {high}" in readme
 
 
 @pytest.fixture(scope="module")
 def about_contaminated_rows():
-    """What the README says of them, and means by method of committed rows."""
+    """What the docs say of them, and means by method of committed rows."""
 
     def means(name, training):
         rows = pd.read_csv(COMMITTED / f"{name}.csv")
@@ -259,13 +280,13 @@ def about_contaminated_rows():
         assert rows.groupby("method").dataset.nunique().eq(29).all()
         return rows
 
-    readme = (COMMITTED.parents[1] / "README.md").read_text()
-    part = readme[readme.index("**Unlabelled rows") : readme.index("## Which detector")]
+    text = (COMMITTED.parents[1] / "docs" / "results.md").read_text()
+    part = text[text.index("## Anomalies among") : text.index("## Speed")]
     normal = [means(f"tabular_{name}", "normal") for name in ("adbench", "support")]
     return part, pd.concat(normal), means("tabular_contaminated", "contaminated")
 
 
-def test_the_readme_has_the_figures_of_contaminated_rows(about_contaminated_rows):
+def test_the_docs_have_the_figures_of_contaminated_rows(about_contaminated_rows):
     part, normal, contaminated = about_contaminated_rows
     measures = ["auroc", "average_precision"]
     normal, found = (
@@ -296,7 +317,7 @@ def test_the_readme_has_the_figures_of_contaminated_rows(about_contaminated_rows
             assert shown[1] == f"{auroc:.3f}", method
 
 
-def test_the_readme_has_the_figures_of_the_sets_that_chose_nothing(
+def test_the_docs_have_the_figures_of_the_sets_that_chose_nothing(
     about_contaminated_rows,
 ):
     part, _, rows = about_contaminated_rows

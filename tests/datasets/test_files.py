@@ -113,6 +113,8 @@ def test_mnist_is_read_from_idx_files(monkeypatch, tmp_path):
     data = fetch_mnist(data_home=tmp_path)
     np.testing.assert_allclose(data.X_test * 255, images.reshape(2, 784), rtol=1e-6)
     assert data.y_train.tolist() == [7, 3]
+    data.y_train[:] = -data.y_train  # a user's own, signed
+    assert data.y_train.tolist() == [-7, -3]
     (tmp_path / "mnist" / _images.FILES[0]).write_bytes(b"half")
     with pytest.raises(ValueError, match="not the published file"):
         fetch_mnist(data_home=tmp_path)

@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import BaseEstimator, OutlierMixin, TransformerMixin, clone
 from sklearn.callback import ProgressBar
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
-from sklearn.exceptions import FitFailedWarning
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
@@ -632,6 +632,58 @@ def test_callbacks_see_the_search_and_its_fits(backend, problem):
     assert tasks[0] == tasks[1]
     if backend == "threading":  # what a process hears stays there
         assert len(tasks[0]) > 4
+
+
+def test_callbacks_see_a_pipelines_fits(problem):
+    X, y = problem
+    pipe = make_pipeline(StandardScaler(), make(AutoencoderDetector))
+    grid = {"autoencoderdetector__learning_rate": [1e-3, 1e-2]}
+    heard = [Heard(), ProgressBar(max_propagation_depth=None)]
+    for cls in (GridSearchCV, BatchedGridSearchCV):
+        search = cls(pipe, grid, scoring="roc_auc", cv=CV, error_score="raise")
+        search.set_callbacks(*heard).fit(X, y)
+        assert search.best_score_ > 0.5
+
+
+class Ensemble(OutlierMixin, BaseEstimator):
+    """Several fits of one detector, and how many of them differ."""
+
+    def __init__(self, detector):
+        self.detector = detector
+
+    def fit(self, X, y=None):
+        self.members_ = [clone(self.detector).fit(X) for _ in range(3)]
+        return self
+
+    def score_samples(self, X):
+        return np.mean([member.score_samples(X) for member in self.members_], axis=0)
+
+
+def n_distinct(ensemble, X, y):
+    return len({member.score_samples(X)[0] for member in ensemble.members_})
+
+
+@pytest.mark.parametrize(("random_state", "expected"), [(None, 3), (0, 1)])
+def test_members_of_an_ensemble_without_a_seed_differ(random_state, expected, problem):
+    X, y = problem
+    ensemble = Ensemble(make(AutoencoderDetector, random_state=random_state))
+    grid = {"detector__learning_rate": [1e-3, 1e-2]}
+    for cls in (GridSearchCV, BatchedGridSearchCV):
+        search = cls(ensemble, grid, scoring=n_distinct, cv=CV, refit=False)
+        search.fit(X, y)
+        assert set(search.cv_results_["mean_test_score"]) == {expected}
+
+
+def test_those_that_end_early_are_not_said_to_have_gone_on_improving(problem):
+    X, y = problem
+    detector = make(AutoencoderDetector, early_stopping=True, n_iter_no_change=3)
+    grid = [
+        {"max_epochs": [2], "learning_rate": [1e-5, 2e-5]},
+        {"max_epochs": [6], "learning_rate": [3e-5]},
+    ]
+    search = BatchedGridSearchCV(detector, grid, scoring="roc_auc", cv=CV, refit=False)
+    with pytest.warns(ConvergenceWarning, match=r"^3 of 3 network.* max_epochs=6:"):
+        search.fit(X, y)
 
 
 def test_a_search_within_the_search(problem):

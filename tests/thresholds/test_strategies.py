@@ -394,3 +394,10 @@ def test_strategies_themselves_are_searched(problem):
     assert means[-1] == pytest.approx(0.5)  # flags nothing
     assert search.best_params_["threshold"] != 1e9
     assert max(means) > 0.7
+
+
+@pytest.mark.parametrize("value", [np.uint8(5), np.int8(-128), np.float32(0.5)])
+def test_a_fixed_threshold_of_any_kind_of_number(value):
+    offset = Fixed(value).find_offset(np.zeros(1))
+    assert type(offset) is float
+    assert offset == -float(value)
