@@ -40,7 +40,7 @@ sphinx_gallery_conf = {
 
 html_theme = "pydata_sphinx_theme"
 html_title = "skdeepad"
-html_theme_options = {"header_links_before_dropdown": 8, "show_prev_next": False}
+html_theme_options = {"header_links_before_dropdown": 6, "show_prev_next": False}
 html_sidebars = {"*": []}  # of pages with nothing below them
 html_show_sourcelink = False
 

@@ -975,3 +975,21 @@ def test_warnings_name_the_users_line(problem):
         make_pipeline(PCADetector()).fit(X, np.where(y == 1, 0, 1))
     assert len(caught) == 2
     assert {w.filename for w in caught} == {__file__}
+
+
+def test_probabilities_beside_a_fit_are_of_one_fit(problem, monkeypatch):
+    X, _ = problem
+    forest = IsolationForest(n_estimators=10, random_state=0)
+    detector = ThresholdedDetector(forest, probability="gaussian").fit(X)
+    expected = detector.predict_proba(X)
+
+    def validate(self, rows):
+        monkeypatch.undo()  # once, in the midst of the method
+        other = threading.Thread(target=lambda: detector.fit(2 * X[:100]))
+        other.start()
+        other.join()
+        return self._validate(rows)
+
+    monkeypatch.setattr(ThresholdedDetector, "_validate", validate)
+    np.testing.assert_array_equal(detector.predict_proba(X), expected)
+    assert not np.array_equal(detector.predict_proba(X), expected)
