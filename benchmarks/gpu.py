@@ -72,7 +72,9 @@ def load(name):
 def make(unit, epochs):
     """The detector of a unit, to train for so many epochs."""
     if unit["variant"] == PYOD:
-        return PyODSearched(epochs=epochs)
+        return PyODSearched(
+            learning_rate=SMALL.learning_rate, dropout=SMALL.dropout, epochs=epochs
+        )
     _, detector, variants = TASKS[unit["task"]]
     return clone(detector).set_params(
         max_epochs=epochs, random_state=unit["round"], **variants[unit["variant"]]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -77,6 +78,9 @@ def run_unit(load, unit):
     detector = make(unit)
     if unit["threshold"] == "their share":
         detector.set_params(contamination=min(0.5, np.mean(y == -1)))
+    if unit["threshold"] == "conformal":  # not all detectors have a seed to take
+        seeded = clone(detector.threshold).set_params(random_state=unit["seed"])
+        detector.set_params(threshold=seeded)
     flagged = detector.fit(train).predict(test) == -1
     return (
         unit

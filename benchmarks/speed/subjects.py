@@ -54,6 +54,7 @@ def make_pyod(*, epochs, batch_size, members=1, batch_norm=False, dropout=0.0):
         dropout_rate=dropout,
         batch_size=batch_size,
         epoch_num=epochs,
+        optimizer_params={"weight_decay": 0.0},  # as the others
         verbose=0,
     )
     return make() if members == 1 else OneByOne(make, members)

@@ -67,7 +67,8 @@ class DeepSVDD(SupportMixin, BaseAutoencoderDetector):
     The paper lowers the soft-boundary loss by networks and radius in turn. For a batch
     of n rows the best radius is known: the loss there is the mean of the ``nu * n``
     largest distances. With ``distributed=True`` these are of each process's share.
-    Early stopping goes by the mean distance of all held-out rows.
+    Early stopping goes by the mean distance of all held-out rows (with
+    ``support_fraction``, of those that are kept of each batch).
 
     A warm start, or another ``partial_fit``, goes on with the networks and the centre.
     ``history_`` begins after the pretraining, and so does what a ``checkpoint_dir``
@@ -132,8 +133,9 @@ class DeepSVDD(SupportMixin, BaseAutoencoderDetector):
 
     def _build_autoencoder(self, n_features, members, decodes=True):
         # A bias of the code itself would be all that is learnt.
-        has_more = self._hidden_sizes()[1:] or self.latent_dim is not None
-        bias = "first" if self.fit_intercept and has_more else False
+        n_layers = len(self._hidden_sizes())
+        n_layers += self.latent_dim is not None or self.architecture == "conv"
+        bias = "first" if self.fit_intercept and n_layers > 1 else False
         return super()._build_network(n_features, members, bias=bias, decodes=decodes)
 
     @in_own_modes

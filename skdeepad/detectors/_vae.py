@@ -262,9 +262,10 @@ class _Posterior:
         import torch
 
         mean, std, spread = saved
-        weight = self._beta / mean.shape[1]
-        if getattr(weight, "ndim", 0):  # each member's own
-            weight = weight.view(-1, 1, 1)
+        if isinstance(self._beta, torch.Tensor):  # each member's own
+            weight = (self._beta / mean.shape[1]).view(-1, 1, 1)
+        else:  # rounded as these are
+            weight = float(np.float32(self._beta) / np.float32(mean.shape[1]))
         by_mean = (mean * weight).add_(gradient)
         by_log_std = std.square().sub_(1).mul_(weight).addcmul_(gradient, spread)
         return torch.cat([by_mean, by_log_std], 2)

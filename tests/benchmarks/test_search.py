@@ -40,6 +40,12 @@ def test_a_row_a_search_and_resumed(small, tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out == table
 
 
+def test_one_subject_by_itself(small, tmp_path, capsys):
+    arguments = ["--data", "wine", "--n-jobs", "1", "--subjects", "GridSearchCV"]
+    search.main([*arguments, "--results", str(tmp_path / "search.csv")])
+    assert "x, " not in capsys.readouterr().out
+
+
 def test_searches_differ_in_the_way_alone():
     batched, one_by_one, pyod = search.searches(2).values()
     for name, value in batched.get_params(deep=False).items():

@@ -199,18 +199,20 @@ def test_defaults_of_known_figures(capsys):
         )
 
     known = table(
-        known("b", ours, (1.0, 2.0), (0.8, 1.0)),
-        known("b", theirs, (4.0, 4.0), (0.7, 0.7)),
+        known("6_cardio", ours, (1.0, 2.0), (0.8, 1.0)),
+        known("6_cardio", theirs, (4.0, 4.0), (0.7, 0.7)),
         known("a", ours, (1.0, 1.0), (0.6, 0.6)),
         known("a", theirs, (6.0, 8.0), (0.9, 0.9)),
     )
     sets = defaults.compare(known, ours, theirs)
-    assert sets["x best"].to_dict() == {"b": 4.0, "a": 6.0}
-    assert sets["x median"].to_dict() == {"b": 3.0, "a": 7.0}
+    assert sets["x best"].to_dict() == {"6_cardio": 4.0, "a": 6.0}
+    assert sets["x median"].to_dict() == {"6_cardio": 3.0, "a": 7.0}
     defaults.report(known)
     out = capsys.readouterr().out
     assert "median factor: best 5.00, median 5.00   goal >= 3" in out
-    assert "mean AUROC: 0.7500, theirs 0.8000   goal: not lower" in out
+    of = "mean AUROC of 1 sets the defaults were"
+    assert f"{of} not chosen by: 0.6000, theirs 0.9000   goal: not lower" in out
+    assert f"{of} chosen by: 0.9000, theirs 0.7000   goal: not lower" in out
 
 
 def test_scoring(measurements, tmp_path, capsys):

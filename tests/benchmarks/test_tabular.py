@@ -264,9 +264,9 @@ def test_the_readme_has_the_means_of_committed_rows():
     others = {name for name in own.index if hasattr(skdeepad, name)}
     assert others == {name for name, *_ in shown}
     figures = own.auroc.map("{:.3f}".format)
-    assert f"beside PyOD's {figures['PyOD AutoEncoder']}" in readme
+    assert f"yzhao062/pyod) has {figures['PyOD AutoEncoder']}" in readme
     low, high = figures["IsolationForest"], figures["LocalOutlierFactor"]
-    assert f"scikit-learn's {low} to {high}" in readme
+    assert f"detectors have {low} to {high}" in readme
 
 
 @pytest.fixture(scope="module")

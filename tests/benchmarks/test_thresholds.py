@@ -51,6 +51,18 @@ def test_figures_are_those_of_the_protocol(training, threshold, share):
     assert row["n_train"] == len(train)
 
 
+@pytest.mark.parametrize("method", ["OneClassSVM", "IsolationForest"])
+def test_the_seed_says_which_rows_are_held_out(method):
+    unit = {"method": method, "training": "normal", "threshold": "conformal"}
+    one, again, other = (
+        {name: row[name] for name in thresholds.SHARES}
+        for row in (
+            thresholds.run_unit(load_wbc, unit | {"seed": s}) for s in (1, 1, 2)
+        )
+    )
+    assert one == again != other
+
+
 def test_summary_of_known_figures():
     rows = pd.DataFrame(
         [

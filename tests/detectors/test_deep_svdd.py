@@ -179,6 +179,21 @@ def test_nothing_can_shift_a_code(params, problem):
         assert [name for name in plain._state if name.endswith("bias")] == first
 
 
+@pytest.mark.parametrize(
+    ("params", "first"),
+    [
+        ({"hidden_layer_sizes": ()}, []),
+        ({"hidden_layer_sizes": (8,), "latent_dim": None}, []),
+        ({"hidden_layer_sizes": (8, 4), "latent_dim": None}, ["encoder.0.bias"]),
+        (CONV | {"latent_dim": None}, ["encoder.1.bias"]),
+    ],
+)
+def test_the_first_of_several_layers_has_a_bias(params, first, problem):
+    X, _ = problem
+    state = make(DeepSVDD, **params).fit(X)._state
+    assert [name for name in state if name.endswith("bias")] == first
+
+
 @pytest.mark.parametrize("name", ["tanh", "elu", "softplus"])
 def test_activations_with_another_bound_than_zero_are_refused(name, problem):
     with pytest.raises(ValueError, match="activation"):

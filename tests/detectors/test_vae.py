@@ -6,7 +6,8 @@ import torch
 from scipy import integrate, stats
 
 from skdeepad import VAEDetector
-from skdeepad.detectors._vae import _kl_divergence
+from skdeepad._nn import GaussianNoise
+from skdeepad.detectors._vae import _kl_divergence, _Posterior
 from tests.conftest import make
 
 
@@ -152,3 +153,16 @@ def test_training_lowers_the_negative_elbo_and_trains_the_posterior(problem):
         history["loss"], history["reconstruction"] + history["kl"], rtol=1e-5
     )
     assert history["kl"][-1] > 0.5
+
+
+def test_beta_of_all_and_of_each_member_round_alike():
+    codes = torch.randn(3, 100, 8, generator=torch.Generator().manual_seed(0))
+    gradient = torch.zeros(3, 100, 4)
+    results = []
+    for beta in (0.7, torch.full((3,), 0.7)):
+        noise = GaussianNoise()
+        noise.noise_like = torch.ones_like
+        posterior = _Posterior(noise, beta)
+        _, saved = posterior.record(codes)
+        results.append(posterior.backward(gradient, saved, True))
+    np.testing.assert_array_equal(*results)
