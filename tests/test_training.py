@@ -135,7 +135,7 @@ def test_history_is_the_mean_over_rows():
     expected = X.square().sum(1).mean().item()
     assert [loss.item() for loss in history["loss"]] == pytest.approx([expected] * 2)
     assert n_epochs.tolist() == [2]
-    assert unconverged == 0
+    assert not unconverged.any()
 
 
 def test_early_stopping_restores_each_members_best_weights():
@@ -164,7 +164,7 @@ def test_early_stopping_restores_each_members_best_weights():
     # after epoch 1.
     assert network.point[:, 0, 0].tolist() == [0.0, 4.0, -1.0]
     assert n_epochs.tolist() == [4, 7, 4]
-    assert unconverged == 0
+    assert not unconverged.any()
     assert len(history["validation_loss"]) == 7
     # Members that have stopped have no loss any more.
     last = torch.tensor([torch.nan, 2 * 3.0**2, torch.nan])
@@ -218,7 +218,7 @@ def test_early_stopping_of_a_warm_start_begins_with_the_weights_it_found():
     )
     assert network.point.flatten().tolist() == [4.0, 4.0]
     assert n_epochs.tolist() == [2]
-    assert unconverged == 1
+    assert unconverged.sum() == 1
 
 
 def test_reports_see_each_epoch_and_can_stop():
