@@ -99,8 +99,6 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         with np.errstate(over="ignore", invalid="ignore"):
             centred = self._centred(X)
             scores = -self._errors(centred).sum(axis=1)
-        # Too far away for a number, or for the difference of two.
-        scores[np.isnan(scores)] = -np.inf
         # What rounding leaves of a row that lies on the components, and changes from
         # batch to batch, is no error.
         size = np.abs(centred).max(axis=1) + self._size
@@ -117,8 +115,11 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         return centred @ self.pca_.components_.T
 
     def _errors(self, centred):
-        back = self._codes(centred) @ self.pca_.components_
-        return (back - centred) ** 2 / centred.shape[1]
+        with np.errstate(over="ignore", invalid="ignore"):
+            back = self._codes(centred) @ self.pca_.components_
+            errors = (back - centred) ** 2 / centred.shape[1]
+        # Too far away for a number, or for the difference of two.
+        return np.where(np.isnan(errors), np.inf, errors)
 
     @of_one_fit
     def transform(self, X):
@@ -163,6 +164,4 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         """
         X = self._validate(X)
         with np.errstate(over="ignore", invalid="ignore"):
-            errors = self._errors(self._centred(X))
-        # As the score is, where a difference has no room.
-        return np.where(np.isnan(errors), np.inf, errors)
+            return self._errors(self._centred(X))
