@@ -266,6 +266,69 @@ def _draw_slope(ax):
     ax.set(xlim=(left, right), ylim=(bottom, top))
 
 
+# Light to dark: how deep or wide.
+DEPTHS = {1: "#9cc9e3", 2: "#2c7fb8", 4: "#22313f"}
+
+
+def plot_courses(panels, *, path):
+    """AUROC against the number of epochs, a line for each shape of network.
+
+    Parameters
+    ----------
+    panels : dict
+        Maps a title to a DataFrame with columns ``epochs``, ``auroc``, and
+        ``encoder_depth``, ``encoder_width``, ``decoder_depth``, ``decoder_width``.
+        Lines are coloured by the decoder's depth and dashed by the encoder's.
+    path : path-like
+        Picture to write.
+    """
+    figure, axes = plt.subplots(
+        1,
+        len(panels),
+        figsize=(3.6 * len(panels), 3.6),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    shape = ["encoder_depth", "encoder_width", "decoder_depth", "decoder_width"]
+    dashes = {1: (0, (1, 1.5)), 2: (0, (4, 1.5)), 4: "solid"}
+    for ax, (title, rows) in zip(axes.flat, panels.items(), strict=True):
+        for (encoder, _, decoder, _), some in rows.groupby(shape):
+            some = some.sort_values("epochs")
+            ax.plot(
+                some.epochs,
+                some.auroc,
+                color=DEPTHS[decoder],
+                linestyle=dashes[encoder],
+                linewidth=1.5,
+            )
+        ax.set_xscale("log")
+        _plain_decades(ax.xaxis)
+        ax.grid(axis="y", color=GRID, linewidth=0.8)
+        ax.set_title(title, color=INK, fontsize=10)
+        ax.set_xlabel("epochs", color=INK)
+        _clean(ax)
+    axes[0, 0].set_ylabel("AUROC", color=INK)
+    handles = [
+        Line2D([], [], color=colour, label=f"decoder of {depth}")
+        for depth, colour in DEPTHS.items()
+    ]
+    handles += [
+        Line2D([], [], color=INK, linestyle=dash, label=f"encoder of {depth}")
+        for depth, dash in dashes.items()
+    ]
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=6,
+        frameon=False,
+        labelcolor=INK,
+        fontsize=9,
+    )
+    _save(figure, path)
+
+
 def _clean(ax):
     ax.tick_params(length=0)
     for spine in ax.spines.values():
