@@ -85,9 +85,7 @@ class KDEDetector(BaseDetector):
         # log densities were wrong by hundreds.
         kde = KernelDensity(leaf_size=len(X))
         if self.bandwidth == "cv" and len(X) > 1:
-            widths = self.bandwidths
-            if widths is None:
-                widths = np.logspace(-1, 1, 10) * spread
+            widths = self._widths(spread)
             search = GridSearchCV(kde, {"bandwidth": widths}, cv=min(self.cv, len(X)))
             self.kde_ = search.fit(X).best_estimator_
         else:
@@ -98,6 +96,18 @@ class KDEDetector(BaseDetector):
                 width = spread * self.kde_.bandwidth_
                 self.kde_.set_params(bandwidth=width).fit(X)
         self.bandwidth_ = float(self.kde_.bandwidth_)
+
+    def _widths(self, spread):
+        """Candidates of ``bandwidth="cv"``."""
+        if self.bandwidths is None:
+            return np.logspace(-1, 1, 10) * spread
+        widths = np.asarray(self.bandwidths, dtype=np.float64)
+        if widths.ndim != 1 or not widths.size or not (widths > 0).all():
+            raise ValueError(
+                "bandwidths must be a list of one or more numbers above 0, got "
+                f"{self.bandwidths!r}."
+            )
+        return widths
 
     def _score_samples(self, X):
         return self.kde_.score_samples(X)

@@ -2,9 +2,11 @@
 
 Splitters for ``cv=`` and scorers for ``scoring=`` of scikit-learn's own tools
 (``cross_validate``, ``GridSearchCV``, ``HalvingGridSearchCV``...), for any detector
-with labels +1 normal and -1 anomaly. Of scikit-learn's names for ``scoring=`` only
-``"roc_auc"`` treats both classes alike: ``"average_precision"``, ``"f1"``,
-``"precision"`` and ``"recall"`` are those of the normal class. Use the scorers here:
+with labels +1 normal and -1 anomaly. Of scikit-learn's names for ``scoring=``,
+``"roc_auc"`` judges the scores, and ``"balanced_accuracy"`` and
+``"matthews_corrcoef"`` the labels that the threshold gives; ``"average_precision"``,
+``"f1"``, ``"precision"`` and ``"recall"`` are those of the normal class. For anomalies
+as the positive class use the scorers here:
 ``average_precision_scorer``, ``precision_at_n_scorer`` (n is the number of anomalies),
 ``recall_at_fpr_scorer`` (at 0.05) and ``partial_auc_scorer`` (to 0.1) are the functions
 of :mod:`skdeepad.metrics` with their defaults; ``make_detection_scorer`` takes other

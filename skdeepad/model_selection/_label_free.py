@@ -5,6 +5,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 from sklearn.utils import (
     _safe_indexing,
+    check_array,
     check_consistent_length,
     check_random_state,
 )
@@ -111,7 +112,8 @@ def disturbed_rows(X, random_state=None):
     """Copies of rows, with noise of three standard deviations on few features."""
     rng = check_random_state(random_state)
     try:
-        values = np.asarray(X, dtype=np.float64)
+        # Also what a data frame has instead of NaN.
+        values = check_array(X, dtype=np.float64, ensure_all_finite=False)
     except (TypeError, ValueError) as error:
         raise ValueError(
             "label_free_scorer disturbs numbers, and X is no dense table of numbers: "

@@ -71,7 +71,9 @@ class ParetoTail(Strategy):
     it leaves the share ``alpha`` of normal rows ([1]_, eq. 1; the fit is SciPy's
     maximum likelihood). ``alpha`` may be smaller than one over the number of training
     rows, but is then an extrapolation: at 0.001 and from 100 rows, 0.008 of
-    new normal rows are flagged on average, 0.002 from 500. A score that ten rows or
+    new normal rows are flagged on average, 0.002 from 500. The likelihood of a tail of
+    ten rows often has no maximum: the distribution then ends at the largest score, and
+    the cut lies right below it. A score that ten rows or
     more have, and a larger share than ``alpha``, is no anomaly's: rows of few distinct
     values may have none.
 

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.metrics._scorer import _BaseScorer
 from sklearn.model_selection import (
     RepeatedStratifiedKFold,
     StratifiedKFold,
@@ -153,7 +154,7 @@ class ThresholdedDetector(BaseDetector):
         y = self._labels(X, y, strategy)
         detector = _last_step(self.estimator)
         if isinstance(detector, BaseSearchCV) and (
-            isinstance(detector.scoring, str)
+            _reads_labels(detector.scoring)
             or isinstance(detector.cv, (*STRATIFIED, OneClassSplitter))
         ):
             name = type(detector).__name__
@@ -183,7 +184,7 @@ class ThresholdedDetector(BaseDetector):
             task = FitTask.keep_all(X, y, strategy)
         else:
             # A copy: fit draws from clones of the estimator, and leaves itself alone.
-            random_state = copy.deepcopy(getattr(detector, "random_state", None))
+            random_state = copy.deepcopy(_random_state(detector))
             task = FitTask.divide(X, y, strategy, random_state)
         has_folds = self.cv is not None and (self.probability or task.reads_scores)
         is_divided = (has_folds or task.training is not None) and not self._is_frozen
@@ -309,8 +310,25 @@ def _fold_scores(estimator, X, y, train, test):
 
 
 def _last_step(estimator):
-    """The detector itself; of a pipeline, its last step."""
-    return getattr(estimator, "_final_estimator", estimator)
+    """The detector itself; of a pipeline, also of one within another, its last step."""
+    while hasattr(estimator, "_final_estimator"):
+        estimator = estimator._final_estimator
+    return estimator
+
+
+def _random_state(detector):
+    """The detector's own, or that of the one that it wraps."""
+    while not hasattr(detector, "random_state") and hasattr(detector, "estimator"):
+        detector = _last_step(detector.estimator)
+    return getattr(detector, "random_state", None)
+
+
+def _reads_labels(scoring):
+    """Whether a search scores by labels, as far as that can be seen."""
+    if isinstance(scoring, dict):
+        scoring = list(scoring.values())
+    scorers = scoring if isinstance(scoring, (list, tuple, set)) else [scoring]
+    return any(isinstance(scorer, (str, _BaseScorer)) for scorer in scorers)
 
 
 def _train(estimator, X):

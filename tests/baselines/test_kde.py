@@ -1,6 +1,7 @@
 """KDEDetector against SciPy and scikit-learn."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from scipy.spatial.distance import cdist
@@ -31,6 +32,16 @@ def test_cv_takes_the_bandwidth_with_the_largest_held_out_likelihood():
     ]
     detector = KDEDetector(bandwidths=widths, cv=4).fit(X)
     assert detector.bandwidth_ == widths[int(np.argmax(held_out))]
+
+
+def test_candidates_may_be_any_list_of_numbers_above_zero():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    expected = KDEDetector(bandwidths=[0.1, 0.5]).fit(X).bandwidth_
+    for widths in ((0.1, 0.5), np.array([0.1, 0.5]), pd.Series([0.1, 0.5])):
+        assert KDEDetector(bandwidths=widths).fit(X).bandwidth_ == expected
+    for widths in ([], [0.1, -0.2], [0.1, np.nan], [[0.1]]):
+        with pytest.raises(ValueError, match="bandwidths must be a list of one or"):
+            KDEDetector(bandwidths=widths).fit(X)
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3])

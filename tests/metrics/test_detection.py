@@ -66,6 +66,14 @@ def test_recall_at_fpr_is_the_best_of_all_cuts(seed, max_fpr):
     assert recall_at_fpr(y, scores, max_fpr) == best
 
 
+def test_recall_at_fpr_leaves_room_for_rounding():
+    y, scores = [1] * 10 + [-1], [0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1]
+    assert recall_at_fpr(y, scores, max_fpr=0.1) == 1
+    assert 1 - 0.9 < 0.1
+    assert recall_at_fpr(y, scores, max_fpr=1 - 0.9) == 1
+    assert recall_at_fpr(y, scores, max_fpr=0.0999) == 0
+
+
 def test_recall_at_fpr_takes_a_point_on_a_straight_line():
     y, scores = np.tile([1, -1], 20), np.repeat(np.arange(20.0), 2)
     assert recall_at_fpr(y, scores) == 0.05

@@ -151,6 +151,17 @@ def test_missing_values_stay_and_change_little(n_missing):
     assert 0.5 < label_free_scorer(forest, rows) < 1
 
 
+def test_missing_values_of_a_data_frame_are_nan():
+    X = np.random.RandomState(0).normal(size=(300, 4))
+    forest = IsolationForest(random_state=0)
+    X[200, 1] = np.nan
+    frame = pd.DataFrame(X, columns=list("abcd"))
+    expected = label_free_scorer(forest.fit(frame[:200]), frame[200:])
+    nullable = frame.astype("Float64")
+    assert nullable.isna().sum().sum() == 1
+    assert label_free_scorer(forest.fit(nullable[:200]), nullable[200:]) == expected
+
+
 def test_infinity_and_other_numbers_of_labels_are_refused(ball):
     radius, rows = Radius().fit(ball), ball[:50].copy()
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):

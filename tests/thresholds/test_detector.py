@@ -37,7 +37,11 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skdeepad import AutoencoderDetector, KDEDetector, PCADetector, ThresholdedDetector
-from skdeepad.model_selection import OneClassKFold, label_free_scorer
+from skdeepad.model_selection import (
+    OneClassKFold,
+    average_precision_scorer,
+    label_free_scorer,
+)
 from skdeepad.thresholds import MAD, Conformal, ROCOptimal, make_threshold
 from skdeepad.thresholds._make import STRATEGIES
 
@@ -724,14 +728,22 @@ def test_cv_without_folds_is_refused(problem):
         detector.set_params(cv=folds).fit(X)
 
 
-@pytest.mark.parametrize("in_pipeline", [False, True])
-def test_held_out_rows_are_drawn_by_the_detectors_own_random_state(
-    in_pipeline, problem
-):
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda forest: forest,
+        lambda forest: make_pipeline(StandardScaler(), forest),
+        lambda forest: make_pipeline(StandardScaler(), make_pipeline(forest)),
+        ThresholdedDetector,
+        lambda forest: GridSearchCV(
+            make_pipeline(forest), {}, scoring=label_free_scorer, cv=KFold(2)
+        ),
+    ],
+    ids=["alone", "pipeline", "two pipelines", "threshold", "search"],
+)
+def test_held_out_rows_are_drawn_by_the_detectors_own_random_state(wrap, problem):
     X, _ = problem
-    forest = IsolationForest(n_estimators=5, random_state=0)
-    if in_pipeline:
-        forest = make_pipeline(StandardScaler(), forest)
+    forest = wrap(IsolationForest(n_estimators=5, random_state=0))
     detector = ThresholdedDetector(forest, threshold=Conformal(0.1))
     assert detector.fit(X).offset_ == detector.fit(X).offset_
     other = clone(detector).set_params(threshold__random_state=1).fit(X)
@@ -863,7 +875,15 @@ def test_a_fold_without_rows_is_refused(part, problem):
 
 
 @pytest.mark.parametrize(
-    "options", [{"scoring": "roc_auc"}, {"cv": OneClassKFold(3)}], ids=str
+    "options",
+    [
+        {"scoring": "roc_auc"},
+        {"scoring": average_precision_scorer},
+        {"scoring": ["roc_auc"], "refit": "roc_auc"},
+        {"scoring": {"a": label_free_scorer, "b": "roc_auc"}, "refit": "a"},
+        {"cv": OneClassKFold(3)},
+    ],
+    ids=str,
 )
 def test_a_search_by_labels_belongs_outside(options, problem):
     X, y = problem
@@ -879,6 +899,9 @@ def test_a_search_without_labels_may_be_inside(problem):
     search = GridSearchCV(PCADetector(), grid, scoring=label_free_scorer, cv=3)
     detector = ThresholdedDetector(search, threshold="f1").fit(X, y)
     assert detector.estimator_.best_score_ > 0.5
+    several = {"scoring": {"a": label_free_scorer}, "refit": "a"}
+    search.set_params(**several)
+    assert detector.fit(X, y).estimator_.best_score_ > 0.5
 
 
 def test_a_number_needs_no_folds(fits, problem):
