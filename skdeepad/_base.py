@@ -193,18 +193,27 @@ def refuse_huge(variances):
         )
 
 
-def warn_if_alike(X, scaled):
-    """Warn where rows that differ do so by next to nothing in the networks' scale."""
+def warn_if_alike(X, scaled, *, standardized, names=None):
+    """Warn of columns that differ by next to nothing in the networks' scale.
+
+    Of columns that were not brought to one scale, where all do so.
+    """
     n_differ = np.count_nonzero(np.median(X, axis=0) != X, axis=0)
     distances = np.sort(np.abs(scaled - np.median(scaled, axis=0)), axis=0)
     # What nine of ten values that differ from the median keep within, by column.
     typical = distances[len(X) - 1 - n_differ // 10, np.arange(X.shape[1])]
-    if n_differ.any() and typical[n_differ > 0].max() < ALIKE:
+    alike = np.flatnonzero((n_differ > 0) & (typical < ALIKE))
+    if len(alike) and (standardized or len(alike) == np.count_nonzero(n_differ)):
+        columns = [str(i if names is None else names[i]) for i in alike[:5]]
+        if len(alike) > 5:
+            columns.append("...")
         warn(
-            "Most rows look alike to the networks: in each column, nine of ten values "
-            f"are within {ALIKE} of the median, in the networks' scale. A few that are "
-            "far out may have set that scale: remove or clip them, or take logarithms. "
-            "With standardize=False, multiply X.",
+            f"Rows look alike to the networks in {len(alike)} of {X.shape[1]} "
+            f"column(s) ({', '.join(columns)}): nine of ten values that differ from "
+            f"the median are within {ALIKE} of it, in the networks' scale. A few that "
+            "are far out, such as 999999 for a missing value, may have set that scale: "
+            "remove or clip them, or take logarithms. With standardize=False, multiply "
+            "X.",
         )
 
 

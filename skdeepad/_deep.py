@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 import joblib
 import numpy as np
+from sklearn import get_config
 from sklearn.base import _fit_context
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
@@ -228,7 +229,12 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
     def _warn_if_alike(self, X, network):
         """Warn where some of the training rows say next to nothing to the network."""
-        warn_if_alike(X, self._scale(X))
+        warn_if_alike(
+            X,
+            self._scale(X),
+            standardized=self.standardize,
+            names=getattr(self, "feature_names_in_", None),
+        )
 
     # Fitting.
 
@@ -309,6 +315,8 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
             )
         self._refuse_calibration(make_threshold(self.threshold, self.contamination))
         continued = hasattr(self, "_state")
+        if continued and not get_config()["skip_parameter_validation"]:
+            self._validate_params()  # which scikit-learn does before the first call
         task = self._task(X, y, continued)
         run = self._start(task.training_rows(streams=True), continued)
         run.optimizers = getattr(self, "_optimizers", {})
@@ -468,7 +476,9 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         # Without those that training does not depend on.
         params = self._params_but(self._used_after - {"max_epochs"})
         params["device"] = self._torch_device().type
-        before = self._state if self._continues() else None
+        # Each by itself: of two that are one object joblib hashes the second otherwise.
+        params = {name: joblib.hash(value) for name, value in params.items()}
+        before = (self._state, self.n_iter_) if self._continues() else None
         # In parts: joblib would copy rows that do not lie one after the other.
         rows = [joblib.hash(np.ascontiguousarray(X[chunk])) for chunk in chunks(X)]
         parts = qualified_name(self), params, rows, before, __version__
@@ -587,6 +597,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         for name, value in vars(fitted).items():
             if name not in own:
                 setattr(self, name, value)
+        vars(self).pop("_optimizers", None)  # of other networks
         self._note_params()
 
     def _as_fitted(self):

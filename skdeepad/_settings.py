@@ -194,8 +194,10 @@ def _is_unset():
 @cache
 def _is_exact():
     """Whether a product of oneDNN's is MKL's, which a user may have told otherwise."""
-    generator = torch.Generator().manual_seed(0)
-    x, weight = torch.randn(2, 8, 64, 64, generator=generator, dtype=torch.float32)
+    generator = torch.Generator("cpu").manual_seed(0)
+    x, weight = torch.randn(
+        2, 8, 64, 64, generator=generator, dtype=torch.float32, device="cpu"
+    )
     expected = torch.bmm(x, weight)
     try:
         torch.backends.mkldnn.matmul.fp32_precision = "bf16"

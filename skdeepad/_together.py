@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from hashlib import sha1
 from itertools import chain, pairwise
+from math import prod
 from typing import NamedTuple
 
 import joblib
@@ -43,10 +44,14 @@ class Deferred(Exception):
 
 
 class Requests:
-    """Notes what fits are asked for, and refuses to carry them out."""
+    """Notes what fits are asked for, and refuses to carry them out.
+
+    Fits whose rows no longer fit in memory, beside those of the others, are not noted.
+    """
 
     def __init__(self):
         self._wanted, self._rows, self._digests, self._first = {}, {}, {}, None
+        self._n_numbers = 0  # in all rows
 
     def note(self, task):
         """Call a task; the key of the first fit it asks for, or None."""
@@ -57,16 +62,24 @@ class Requests:
 
     def serve(self, detector, X):
         """Note a task's first detector and its rows; equal rows are kept once."""
-        from skdeepad._rows import fits_in_memory
-
         # A task may go on after it was refused a fit: a search within it does.
-        if self._first is None and fits_in_memory(X.shape, detector._torch_device()):
+        if self._first is None and self._has_room(X.shape, detector):
             digest = self._digests.get(id(X)) or _digest(X)
-            X = self._rows.setdefault(digest, X)
+            if digest not in self._rows:
+                if not self._has_room((self._n_numbers + prod(X.shape),), detector):
+                    raise Deferred
+                self._rows[digest] = X
+                self._n_numbers += prod(X.shape)
+            X = self._rows[digest]
             self._digests[id(X)] = digest  # of rows that are kept
             self._first = _key(detector, digest)
             self._wanted.setdefault(self._first, (copy.copy(detector), X))
         raise Deferred
+
+    def _has_room(self, shape, detector):
+        from skdeepad._rows import fits_in_memory
+
+        return fits_in_memory(shape, detector._torch_device())
 
     def __len__(self):
         return len(self._wanted)
@@ -195,6 +208,8 @@ class Trained:
 
     def serve(self, detector, X):
         """Make a detector as the one trained for it; False where there is none."""
+        if not self._outcomes:
+            return False
         key = _key(detector, _digest(X))
         outcome = self._outcomes.get(key)
         # Without a random_state the members of an ensemble are to be different ones.
@@ -283,6 +298,7 @@ def fit_together(items):
         else:
             courses[key.course] = course
             scaled[section] = detector.scaler_, course.run.x
+    del scaled  # the courses hold them, and give them up
     if courses:
         diverged, checkpoint = _train(list(courses.values()))
         errors |= diverged
@@ -380,9 +396,15 @@ def _join(courses):
         rows = [all_rows.expand(len(run.seeds), -1) for run in runs]
     else:
         held_out = joined([run.held_out for run in runs])
-    x = torch.cat([section for _, section in sections.values()])
+    x = runs[0].x
+    if len(sections) > 1:
+        x = x.new_empty(n_rows, x.shape[1])
     for run in runs:
-        run.x = None  # joined above
+        run.x = None
+    while sections:  # each is given up as soon as it is copied
+        _, (start, section) = sections.popitem()
+        if section is not x:
+            x[start : start + len(section)] = section
     make_network = partial(courses[0].detectors[0]._build_network, x.shape[1])
     run = Run(
         merge(make_network, [course.part for course in courses]),
@@ -421,7 +443,7 @@ def _checkpoint(courses, run, leaving):
     for course in courses:
         course.detectors[0]._check_checkpoint_dir()
     wanted = [
-        (detector.max_epochs, _course_params(detector) | {"device": None})
+        (detector.max_epochs, _frozen(_course_params(detector) | {"device": None}))
         for course in courses
         for detector in course.detectors
     ]

@@ -266,7 +266,9 @@ def train(
             seed_layers(layers, seeds, (epoch, *own), n_steps, X.device)
             order = _permutations(seeds, n_train, SHUFFLE, epoch)
             if rows is not None:
-                order = rows.gather(1, order.long())
+                # One by one: of all members at once it would take memory for three.
+                for all_rows, places in zip(rows, order, strict=True):
+                    places.copy_(all_rows.index_select(0, places))
             losses = _run_epoch(network, step, totals, X, order, batch_size)
             if distributed:
                 _processes.average(network)

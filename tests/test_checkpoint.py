@@ -165,6 +165,27 @@ def test_rows_are_known_again_however_they_lie(problem, tmp_path):
     assert detector._checkpoint(X[::-1]).path != name
 
 
+def test_parameters_are_known_again_whichever_objects_they_are(problem, tmp_path):
+    X, _ = problem
+    sizes = (4,)
+    one = AutoencoderDetector(
+        hidden_layer_sizes=sizes,
+        decoder_layer_sizes=sizes,
+        checkpoint_dir=tmp_path,
+        random_state=0,
+    )
+    assert clone(one)._checkpoint(X).path == one._checkpoint(X).path
+
+
+def test_a_warm_start_that_kept_its_weights_has_another_file(problem, tmp_path):
+    X, _ = problem
+    detector = make(AutoencoderDetector, warm_start=True, checkpoint_dir=tmp_path)
+    first = detector.fit(X)._checkpoint(X).path
+    assert detector._checkpoint(X).path == first
+    detector.n_iter_ += 5  # as after epochs without one better than those before
+    assert detector._checkpoint(X).path != first
+
+
 @pytest.mark.parametrize(
     "change", [{"learning_rate": 0.5}, {"random_state": 7}, "rows"]
 )

@@ -12,6 +12,7 @@ from threading import Thread
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.stats
 import torch
@@ -374,8 +375,21 @@ def far_cells(X):
 )
 def test_rows_that_look_alike_to_the_networks(spoil, params):
     X = np.random.default_rng(0).normal(size=(500, 3))
-    with pytest.warns(UserWarning, match="rows look alike"):
+    with pytest.warns(UserWarning, match="Rows look alike"):
         make(AutoencoderDetector, max_epochs=1, **params).fit(spoil(X))
+
+
+def test_columns_that_look_alike_are_named():
+    X = np.random.default_rng(0).normal(size=(3000, 8))
+    X[:5, 2] = 999999.0
+    frame = pd.DataFrame(X, columns=list("abcdefgh"))
+    for rows, name in ((frame, "c"), (X, "2")):
+        what = rf"in 1 of 8 column\(s\) \({name}\): nine"
+        with pytest.warns(UserWarning, match=what):
+            make(AutoencoderDetector, max_epochs=1).fit(rows)
+    X[5:10] = 999999.0
+    with pytest.warns(UserWarning, match=r"in 8 of 8 .* \(0, 1, 2, 3, 4, \.\.\.\)"):
+        make(AutoencoderDetector, max_epochs=1).fit(X)
 
 
 @pytest.mark.parametrize(
@@ -396,6 +410,10 @@ def test_rows_that_do_not(change):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         make(AutoencoderDetector, max_epochs=1).fit(change(X))
+        # As pixels, of which some never change: their scale is the user's.
+        scales = [1.0, 1.0, 1e-5]
+        params = {"standardize": False, "max_epochs": 1}
+        make(AutoencoderDetector, **params).fit(X * scales)
 
 
 @every_deep

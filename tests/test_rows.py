@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn import config_context
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils._param_validation import InvalidParameterError
 
 import skdeepad._rows
 from skdeepad import DASVDD, AutoencoderDetector
@@ -183,6 +184,18 @@ def test_partial_fit_refuses_what_a_part_can_not_serve(params, message, problem)
     X, _ = problem
     with pytest.raises(ValueError, match=message):
         make(AutoencoderDetector, **params).partial_fit(X)
+
+
+@pytest.mark.parametrize(
+    "params", [{"learning_rate": -1.0}, {"batch_size": 0}, {"support_fraction": 2.0}]
+)
+def test_partial_fit_checks_parameters_that_have_changed(params, problem):
+    X, _ = problem
+    detector = make(AutoencoderDetector).partial_fit(X).set_params(**params)
+    before = dict(vars(detector))
+    with pytest.raises(InvalidParameterError, match=next(iter(params))):
+        detector.partial_fit(X)
+    assert vars(detector) == before
 
 
 def test_partial_fit_that_fails_changes_nothing(problem):

@@ -15,6 +15,8 @@ from skdeepad._settings import (
     use_onednn,
 )
 
+IS_EXACT = _settings._is_exact  # before a test replaces it
+
 
 def test_threads_are_limited_for_small_work_only_and_restored():
     cpu, before = torch.device("cpu"), torch.get_num_threads()
@@ -184,6 +186,12 @@ def test_onednn_takes_what_it_is_asked_to_and_is_undone(quicker):
         raise KeyboardInterrupt
     assert products() == "none"
     use_onednn(True)
+    assert products() == "none"
+
+
+def test_exactness_is_tried_on_the_cpu(quicker):
+    with torch.device("meta"):
+        assert IS_EXACT.__wrapped__() in (True, False)
     assert products() == "none"
 
 

@@ -157,9 +157,13 @@ class PixelCNN(nn.Module):
         return surprisals.permute(0, 1, 4, 2, 3).flatten(2)
 
     def levels(self, x):
-        """The number of each number's level: -1 and ``n_levels`` beyond the others."""
+        """The number of each number's level: -1 and ``n_levels`` beyond the others.
+
+        ``x`` is the rows of all members, or of the first ones.
+        """
+        lowest, step = self.lowest[: len(x)], self.step[: len(x)]
         # In float32, as in training, or numbers between two levels would change theirs.
-        x, lowest, step = (t.float() for t in (x, self.lowest, self.step))
+        x, lowest, step = (t.float() for t in (x, lowest, step))
         return ((x - lowest) / step).round_().clamp_(-1, self._n_levels).long()
 
     def is_beyond(self, levels):

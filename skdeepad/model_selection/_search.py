@@ -81,6 +81,10 @@ n_splits_, refit_time_, multimetric_
     ThresholdedDetector) the first of each candidate and fold trains with others, and
     what is parallel within a candidate runs one by one, beside the networks.
 
+    The rows of all folds are held at once, in float64 and in float32, and by the worker
+    that trains them once more. Where they take more than scikit-learn's
+    ``working_memory`` (1 GiB) in float32, the folds beyond it train one by one.
+
     Warnings of other estimators may come twice, in this process and in a worker.
 
     With ``random_state=None`` in the detector each fit that is trained draws a seed of

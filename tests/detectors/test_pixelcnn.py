@@ -47,6 +47,15 @@ def masked_convolution(h, weight, bias, size, channels, strict):
     return y
 
 
+def test_levels_of_the_first_members_alone():
+    network = PixelCNNDetector(image_shape=(1, 1, 3))._build_network(3, members=4)
+    network.lowest.fill_(-1.0)
+    network.step.fill_(0.5)
+    x = torch.tensor([[[-1.0, 0.1, 0.9]]])
+    assert network.levels(x).tolist() == [[[0, 2, 4]]]
+    assert network.levels(x.expand(4, -1, -1)).shape == (4, 1, 3)
+
+
 def written_out(detector, X):
     """Surprisals of each feature."""
     w = weights_of(detector)

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn import config_context
 from sklearn.base import BaseEstimator, OutlierMixin, TransformerMixin, clone
 from sklearn.callback import ProgressBar
 from sklearn.compose import ColumnTransformer
@@ -537,6 +538,25 @@ def test_equal_rows_are_kept_once(problem, monkeypatch):
     )
     search.set_params(scoring="roc_auc", refit=False).fit(X, y)
     assert [len(pointers) for pointers in kept] == [3]
+
+
+def test_rows_beyond_the_memory_train_alone(problem, loops):
+    X, y = (np.repeat(part, 50, axis=0) for part in problem)
+    grid = {"learning_rate": [1e-3, 1e-2]}
+    small = make(AutoencoderDetector, hidden_layer_sizes=(4,), latent_dim=2)
+    options = {"scoring": "roc_auc", "cv": CV, "refit": False}
+    expected = GridSearchCV(small, grid, **options).fit(X, y)
+    loops.clear()
+    n_bytes = 4 * X.shape[1] * max((y[train] == 1).sum() for train, _ in CV.split(X, y))
+    # Room for the rows of two of three folds.
+    with config_context(working_memory=2.5 * n_bytes / 2**20):
+        search = BatchedGridSearchCV(small, grid, **options)
+        search.fit(X, y)
+    assert sorted(members for members, _, _ in loops) == [1, 1, 4]
+    for name in ("mean_test_score", "split2_test_score"):
+        np.testing.assert_allclose(
+            search.cv_results_[name], expected.cv_results_[name], atol=1e-6
+        )
 
 
 class WithoutLabels(BaseEstimator):
