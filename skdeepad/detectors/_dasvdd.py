@@ -11,11 +11,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdeepad._random import member_seeds
 from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
+from skdeepad._support import SupportMixin
 from skdeepad._warnings import warn
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class DASVDD(ReconstructionMixin, BaseAutoencoderDetector):
+class DASVDD(SupportMixin, ReconstructionMixin, BaseAutoencoderDetector):
     """Autoencoder whose codes are held in a hypersphere with a trained centre.
 
     The anomaly score adds the reconstruction error and the squared distance of
@@ -55,6 +56,7 @@ class DASVDD(ReconstructionMixin, BaseAutoencoderDetector):
         features or averaged, in the loss.
     score_reduction : {"sum", "mean"}, default="{score_reduction}"
         The same in the anomaly score, and in the ratio of ``gamma="auto"``.
+    {support_parameter}
     {shared_parameters}
     {decoder_parameters}
 
@@ -74,6 +76,9 @@ class DASVDD(ReconstructionMixin, BaseAutoencoderDetector):
     that a mean over the pixels gives. The two reductions are therefore parameters,
     and for images ``score_reduction="mean"`` is the better choice: the error must
     not drown the distance.
+
+    ``support_fraction`` leaves out the rows with the largest loss (eq. 3) from both
+    steps; ``gamma="auto"`` and a fixed centre are of all rows.
 
     ``feature_errors`` divides the reconstruction term among the features; the
     distance belongs to no feature.
@@ -119,6 +124,7 @@ class DASVDD(ReconstructionMixin, BaseAutoencoderDetector):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseAutoencoderDetector._parameter_constraints,
+        **SupportMixin._support_constraints,
         "gamma": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "n_gamma_init": [Interval(Integral, 1, None, closed="left")],
         "kappa": [Interval(Real, 0, 1, closed="right")],
@@ -268,11 +274,18 @@ class DASVDD(ReconstructionMixin, BaseAutoencoderDetector):
         errors = (self._reconstruction(network, x) - x).square()
         return errors if self.score_reduction == "sum" else errors / x.shape[2]
 
+    def _support_scores(self, network, x):
+        # What eq. 3 is the mean of: how scores are reduced is not known in training.
+        return self._errors_and_distances(network, x, self.loss_reduction)
+
     def _anomaly_scores(self, network, x, X):
+        return self._errors_and_distances(network, x, self.score_reduction)  # eq. 2
+
+    def _errors_and_distances(self, network, x, reduction):
         z = network.encode(x)
-        error = self._reduce(network.decode(z) - x, self.score_reduction)
+        error = self._reduce(network.decode(z) - x, reduction)
         distance = (z - network.center.value).square().sum(2)
-        return error + network.gamma * distance  # eq. 2
+        return error + network.gamma * distance
 
 
 class _MeanCenterPhase:

@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdeepad._random import row_keys, row_normals
 from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
+from skdeepad._support import SupportMixin
 
 # Beyond any posterior a normal row has: the prior's is 0. The exponential of an extreme
 # row would drown all others' in the loss.
@@ -18,7 +19,7 @@ LOG_STD_MAX = 5.0
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class VAEDetector(ReconstructionMixin, BaseAutoencoderDetector):
+class VAEDetector(SupportMixin, ReconstructionMixin, BaseAutoencoderDetector):
     """Variational autoencoder scored by its expected latent representation.
 
     The encoder gives a normal posterior, mean and log standard deviation of the
@@ -46,6 +47,7 @@ default="expected_latent"
         log p(x|z): normal with unit variance around the reconstruction (in the
         standardised scale), or independent Bernoulli for X in [0, 1] with
         ``standardize=False``.
+    {support_parameter}
     {shared_parameters}
     {decoder_parameters}
 
@@ -58,8 +60,8 @@ default="expected_latent"
     ``transform`` gives the posterior's mean. ``feature_errors`` gives minus the
     log likelihood of each feature at the posterior's mean.
 
-    Early stopping goes by the bound at the posterior's mean (eq. 17), which takes no
-    noise.
+    Early stopping and ``support_fraction`` go by the bound at the posterior's mean
+    (eq. 17), which takes no noise, whatever the ``scoring``.
 
     Layers and training have defaults for tables (``docs/defaults.md``). The paper's
     training is ``max_epochs=1000, early_stopping=True, n_iter_no_change=20,
@@ -103,6 +105,7 @@ default="expected_latent"
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseAutoencoderDetector._parameter_constraints,
+        **SupportMixin._support_constraints,
         "scoring": [StrOptions({"expected_latent", "sample", "multi_sample"})],
         "criterion": [StrOptions({"elbo", "reconstruction"})],
         "n_samples": [Interval(Integral, 1, None, closed="left")],
@@ -210,6 +213,13 @@ default="expected_latent"
     def _feature_errors(self, network, x):
         output = network.decode(self._codes(network, x))
         return -self._log_likelihood(output, x)
+
+    def _support_scores(self, network, x):
+        # By the bound at the posterior's mean: what scores are later is not known here.
+        mean, log_std = self._posterior(network, x)
+        error = -self._log_likelihood(network.decode(mean), x).sum(2)
+        # In a search each member, a row here, has a beta of its own.
+        return error + (self.beta * _kl_divergence(mean, log_std).T).T
 
     def _anomaly_scores(self, network, x, X):
         mean, log_std = self._posterior(network, x)

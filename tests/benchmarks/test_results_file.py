@@ -7,10 +7,11 @@ import sys
 import threading
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from benchmarks import results_file
-from benchmarks.results_file import ResultsFile, versions
+from benchmarks import defaults, images, results_file, tabular, thresholds
+from benchmarks.results_file import LOCAL, ResultsFile, params_id, versions
 
 ROOT = Path(__file__).parents[2]
 
@@ -210,3 +211,28 @@ def test_rows_of_several_runs_stay_whole(tmp_path):
         assert [row["i"] for row in rows if row["run"] == name] == [
             str(i) for i in range(50)
         ]
+
+
+@pytest.mark.parametrize("name", ["defaults", "images", "tabular", "thresholds"])
+def test_committed_rows_are_known_again(name):
+    """A run that begins with them measures nothing twice."""
+    makers = {
+        "defaults": lambda row: made[row["detector"], row["settings"]],
+        "images": lambda row: images.METHODS[row["method"]](0, 0),
+        "tabular": lambda row: tabular.ALL[row["method"]](0),
+        "thresholds": lambda row: thresholds.make(row | {"seed": 0}),
+    }
+    made = {
+        (detector, defaults.describe(settings)): defaults.DETECTORS[detector](
+            **settings
+        )
+        for detector, settings in defaults.all_settings()
+    }
+    files = list(LOCAL.parent.glob(f"{name}*.csv"))
+    assert files
+    for path in files:
+        rows = pd.read_csv(path).drop(columns=["seed", "dataset"], errors="ignore")
+        columns = {"detector", "settings", "method", "threshold", "training"}
+        columns = [*columns.intersection(rows.columns), "params_id"]
+        for row in rows[columns].drop_duplicates().to_dict("records"):
+            assert params_id(makers[name](row)) == row["params_id"], (path.name, row)
