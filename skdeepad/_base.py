@@ -6,6 +6,7 @@ from math import ceil
 from numbers import Real
 from typing import Any, ClassVar
 
+import narwhals.stable.v2 as nw
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.callback import with_callbacks
@@ -204,16 +205,13 @@ def warn_if_alike(X, scaled, *, standardized, names=None):
     typical = distances[len(X) - 1 - n_differ // 10, np.arange(X.shape[1])]
     alike = np.flatnonzero((n_differ > 0) & (typical < ALIKE))
     if len(alike) and (standardized or len(alike) == np.count_nonzero(n_differ)):
-        columns = [str(i if names is None else names[i]) for i in alike[:5]]
-        if len(alike) > 5:
-            columns.append("...")
         warn(
             f"Rows look alike to the networks in {len(alike)} of {X.shape[1]} "
-            f"column(s) ({', '.join(columns)}): nine of ten values that differ from "
-            f"the median are within {ALIKE} of it, in the networks' scale. A few that "
-            "are far out, such as 999999 for a missing value, may have set that scale: "
-            "remove or clip them, or take logarithms. With standardize=False, multiply "
-            "X.",
+            f"column(s) ({column_names(alike, names)}): nine of ten values that "
+            f"differ from the median are within {ALIKE} of it, in the networks' scale. "
+            "A few that are far out, such as 999999 for a missing value, may have set "
+            "that scale: remove or clip them, or take logarithms. With "
+            "standardize=False, multiply X.",
         )
 
 
@@ -228,6 +226,30 @@ def round_scores(scores, out=None):
         mantissa, exponent = np.frexp(scores[chunk])
         out[chunk] = np.ldexp(np.rint(np.ldexp(mantissa, 24)), exponent - 24)
     return out
+
+
+def column_names(columns, names):
+    """Some columns in words, by their names where they have any."""
+    words = [str(i if names is None else names[i]) for i in columns[:5]]
+    return ", ".join([*words, "..."] if len(columns) > 5 else words)
+
+
+def columns_of_no_numbers(X):
+    """Names of a data frame's columns that can't be read as numbers."""
+    table = nw.from_native(X, eager_only=True, pass_through=True)
+    if table is X:
+        return []
+    names = []
+    for column in table.iter_columns():
+        try:
+            values = column.to_numpy()
+            is_number = values.dtype.kind not in "mM"
+            values.astype(np.float64)
+        except (TypeError, ValueError):
+            is_number = False
+        if not is_number:
+            names.append(str(column.name))
+    return names
 
 
 def some_rows(n_rows):
@@ -348,7 +370,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         if continued is None:
             continued = self._continues()
         strategy = make_threshold(self.threshold, self.contamination)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=not continued)
+        X = self._numbers(X, reset=not continued)
         y = self._labels(X, y, strategy)
         self._check_input(X, y)
         if continued:
@@ -444,7 +466,20 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     def _validate(self, X):
         check_is_fitted(self)
-        return validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return self._numbers(X, reset=False)
+
+    def _numbers(self, X, reset):
+        """Rows as scikit-learn validates them; a fit's columns of text are named."""
+        try:
+            return validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
+        except (TypeError, ValueError) as error:
+            if reset and (names := columns_of_no_numbers(X)):
+                raise ValueError(
+                    f"X has columns that hold no numbers: {', '.join(names)}. Encode "
+                    "text and categories (by OneHotEncoder in a ColumnTransformer), "
+                    "make numbers of times, or leave them out."
+                ) from error
+            raise
 
     @of_one_fit
     def score_samples(self, X):

@@ -26,6 +26,7 @@ from skdeepad._base import (
     FARTHEST,
     BaseDetector,
     _all_or_nothing,
+    column_names,
     of_one_fit,
     refuse_huge,
     snapshot,
@@ -320,6 +321,8 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         task = self._task(X, y, continued)
         run = self._start(task.training_rows(streams=True), continued)
         run.optimizers = getattr(self, "_optimizers", {})
+        if not continued:
+            self._warn_if_constant()
         history, _, _ = self._train(run, max_epochs=1)
         if self.verbose:
             print_epoch(self, run.first_epoch, history)
@@ -327,6 +330,29 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         self._optimizers = _to_arrays(run.optimizers)
         self._set_threshold(task)
         return self
+
+    def _warn_if_constant(self):
+        """Warn of columns to which a first part gave no scale."""
+        constant = np.flatnonzero(self.scaler_.var_ == 0) if self.standardize else []
+        if len(constant):
+            names = column_names(constant, getattr(self, "feature_names_in_", None))
+            warn(
+                f"{len(constant)} of {self.n_features_in_} column(s) are constant in "
+                f"the first part ({names}), which settles the scale: they keep that of "
+                "X. Begin with rows in which they differ.",
+            )
+
+    def _warn_if_channels_are_last(self):
+        if self.image_shape is None:
+            return
+        first, second, third = self.image_shape
+        if third in (1, 3, 4) and min(first, second) > 4:
+            warn(
+                f"image_shape=({first}, {second}, {third}) is read as {first} channels "
+                f"of {second} x {third} pixels. For images of {first} x {second} "
+                "pixels bring the channels to the front of each row, and give "
+                f"({third}, {first}, {second}).",
+            )
 
     @in_own_modes
     def _start(self, X, continued=False, scaled=None):
@@ -373,6 +399,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         with gpu_settings(device, tf32=False), torch.no_grad():
             self._before_training(network, x, continued)
         if scaled is None and not continued:
+            self._warn_if_channels_are_last()
             self._warn_if_alike(X[some_rows(len(X))], network)
         rows = held_out = None
         if self.early_stopping:

@@ -37,7 +37,8 @@ weight_decay : float, default={weight_decay}
     L2 penalty on all weights and biases.
 early_stopping : bool, default={early_stopping}
     Hold out rows, stop when their loss no longer falls, and keep the best
-    weights.
+    weights. Raise ``max_epochs`` with it, to 1000 say: the default is for training
+    without.
 validation_fraction : float in (0, 1), default={validation_fraction}
     Share of the training rows to hold out for early stopping.
 n_iter_no_change : int, default={n_iter_no_change}

@@ -13,6 +13,7 @@ from threading import Thread
 import joblib
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 import scipy.stats
 import torch
@@ -379,6 +380,30 @@ def test_rows_that_look_alike_to_the_networks(spoil, params):
         make(AutoencoderDetector, max_epochs=1, **params).fit(spoil(X))
 
 
+@pytest.mark.parametrize("kind", ["pandas", "pyarrow"])
+def test_columns_of_no_numbers_are_named(kind):
+    frame = pd.DataFrame(
+        {
+            "size": [1.0, 2.0, 3.0, 4.0],
+            "kind": pd.Categorical(list("aabb")),
+            "day": pd.date_range("2020", periods=4),
+            "text": list("wxyz"),
+            "number": ["1", "2", "3", "4"],
+        }
+    )
+    good = frame[["size"]]
+    if kind == "pyarrow":
+        frame, good = pyarrow.table(frame), pyarrow.table(good)
+    detector = make(AutoencoderDetector, max_epochs=1)
+    with pytest.raises(ValueError, match=r"no numbers: kind, day, text\. Encode"):
+        detector.fit(frame)
+    detector.fit(good)
+    with pytest.raises(ValueError, match="feature names"):
+        detector.predict(frame)
+    with pytest.raises(ValueError, match="NaN"):  # of scikit-learn as it is
+        detector.fit(pd.DataFrame({"a": [1.0, np.nan], "b": np.array([1, 2], object)}))
+
+
 def test_columns_that_look_alike_are_named():
     X = np.random.default_rng(0).normal(size=(3000, 8))
     X[:5, 2] = 999999.0
@@ -390,6 +415,32 @@ def test_columns_that_look_alike_are_named():
     X[5:10] = 999999.0
     with pytest.warns(UserWarning, match=r"in 8 of 8 .* \(0, 1, 2, 3, 4, \.\.\.\)"):
         make(AutoencoderDetector, max_epochs=1).fit(X)
+
+
+def test_columns_that_are_constant_in_a_first_part_are_named(problem):
+    X, _ = problem
+    part = X[:20].copy()
+    part[:, 1] = 3.0
+    with pytest.warns(UserWarning, match=r"1 of 6 column\(s\) .* first part \(1\)"):
+        detector = make(AutoencoderDetector).partial_fit(part)
+    with pytest.warns(UserWarning, match=r"6 of 6 .* \(0, 1, 2, 3, 4, \.\.\.\)"):
+        make(AutoencoderDetector).partial_fit(X[:1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        detector.partial_fit(part)  # too late
+        make(AutoencoderDetector, standardize=False).partial_fit(part)
+        make(AutoencoderDetector).fit(part)
+
+
+def test_channels_that_come_last_are_told_of():
+    X = np.random.default_rng(0).normal(size=(20, 75))
+    params = {"architecture": "conv", "hidden_layer_sizes": (2,), "max_epochs": 1}
+    with pytest.warns(UserWarning, match=r"as 5 channels of 5 x 3 .* \(3, 5, 5\)"):
+        make(AutoencoderDetector, image_shape=(5, 5, 3), **params).fit(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for shape in ((3, 5, 5), (1, 25, 3), (3, 25, 1), (25, 1, 3)):
+            make(AutoencoderDetector, image_shape=shape, **params).fit(X)
 
 
 @pytest.mark.parametrize(

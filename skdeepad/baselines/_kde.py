@@ -48,6 +48,9 @@ class KDEDetector(BaseDetector):
     ``threshold="conformal"``, which holds rows out, or out-of-fold scores
     (:class:`skdeepad.ThresholdedDetector` with ``cv``).
 
+    The time of ``bandwidth="cv"`` grows with the square of the number of rows: for more
+    than some thousand train on a sample, or give a number.
+
     References
     ----------
     .. [1] E. Parzen, *On Estimation of a Probability Density Function and Mode*,

@@ -109,7 +109,9 @@ class OneClassSplitter(BaseCrossValidator):
             raise ValueError(
                 f"{name} tests on both classes, and no row in y is -1 (anomaly). "
                 f"Without anomalies use sklearn's {self._without_anomalies} and a "
-                "scoring that needs no labels."
+                "scoring that needs no labels. In a search within another's folds, "
+                "divide the outer rows by StratifiedKFold: this splitter leaves the "
+                "search no anomaly."
             )
         return check_both_classes(y, name)
 

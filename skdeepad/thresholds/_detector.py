@@ -51,6 +51,17 @@ def _gives_probabilities(detector):
     return True
 
 
+def _explains(detector):
+    estimator = getattr(detector, "estimator_", detector.estimator)
+    if not hasattr(estimator, "feature_errors"):
+        raise AttributeError(
+            f"{type(estimator).__name__} has no feature_errors. Of a pipeline, ask the "
+            "last step for those of the transformed rows: "
+            "pipeline[-1].feature_errors(pipeline[:-1].transform(X))."
+        )
+    return True
+
+
 @dataclass(kw_only=True, eq=False, repr=False)
 class ThresholdedDetector(BaseDetector):
     """Any detector, with a threshold strategy and probabilities of its scores.
@@ -258,6 +269,21 @@ class ThresholdedDetector(BaseDetector):
                 "probabilities: call fit again."
             )
         return self._to_probability[self.probability](scores)
+
+    @available_if(_explains)
+    def feature_errors(self, X):
+        """What each feature adds to the anomaly score, where the estimator tells.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        errors : ndarray of shape (n_samples, n_features), float64
+        """
+        check_is_fitted(self)
+        return self.estimator_.feature_errors(X)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "estimator_")

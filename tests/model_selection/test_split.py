@@ -324,6 +324,7 @@ def test_repr(cv, text):
         (None, "needs labels: pass y with"),
         (np.r_[np.zeros(100), np.ones(100)], r"Labels must be \+1 .* np.where"),
         (np.ones(200), r"no row in y is -1 .* use sklearn's (Group|)(KFold|\w+Split)"),
+        (np.ones(200), r"In a search within .* divide the outer rows by Stratified"),
         (-np.ones(200), r"needs both classes in y; no row is \+1"),
         (np.ones(199), "inconsistent numbers of samples"),
     ],

@@ -904,6 +904,20 @@ def test_a_search_without_labels_may_be_inside(problem):
     assert detector.fit(X, y).estimator_.best_score_ > 0.5
 
 
+def test_feature_errors_are_the_estimators(problem):
+    X, y = problem
+    detector = ThresholdedDetector(PCADetector(), threshold="f1").fit(X, y)
+    expected = PCADetector().fit(X[y == 1]).feature_errors(X)
+    np.testing.assert_array_equal(detector.feature_errors(X), expected)
+    with pytest.raises(NotFittedError):
+        ThresholdedDetector(PCADetector()).feature_errors(X)
+    pipeline = make_pipeline(StandardScaler(), PCADetector())
+    with pytest.raises(AttributeError) as error:
+        ThresholdedDetector(pipeline).fit(X).feature_errors(X)
+    assert "pipeline[-1].feature_errors" in str(error.value.__cause__)
+    assert not hasattr(ThresholdedDetector(OneClassSVM()), "feature_errors")
+
+
 def test_a_number_needs_no_folds(fits, problem):
     X, y = problem
     ThresholdedDetector(Counting(), threshold=0.5, cv=5).fit(X, y)
