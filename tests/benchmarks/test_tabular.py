@@ -300,7 +300,7 @@ def test_the_docs_have_the_figures_of_contaminated_rows(about_contaminated_rows)
         ),
     }
     picking = [m for m in found.index if f"{m}, support 0.8" in found.index]
-    assert len(picking) == 5
+    assert len(picking) == 7
     for method in picking:
         cells = [
             " / ".join(f"{mean:.3f}" for mean in means.loc[f"{method}{share}"])
