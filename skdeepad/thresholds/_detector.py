@@ -109,6 +109,15 @@ class ThresholdedDetector(BaseDetector):
         The fitted detector.
     {detector_attributes}
 
+    Notes
+    -----
+    Probabilities of rows that were not trained on come from a loop over folds, and not
+    from ``cross_val_predict``, which would turn the labels into 0 and 1::
+
+        for train, test in StratifiedKFold(5).split(X, y):
+            fold = clone(detector).fit(X[train], y[train])
+            probabilities[test] = fold.predict_proba(X[test])
+
     References
     ----------
     .. [1] J. Platt, *Probabilistic outputs for support vector machines*, 1999.

@@ -12,7 +12,8 @@ MOST_WRONG = 0.1
 ENCODED = (
     " If y was +1 and -1, scikit-learn has turned it into 0 and 1, as does "
     "cross_val_predict for other methods than predict, and StackingClassifier: "
-    "help(OneClassKFold) has a way to scores of rows that were not trained on."
+    "help(OneClassKFold) has a way to scores of rows that were not trained on, and "
+    "StackingClassifier takes fitted detectors with cv='prefit'."
 )
 
 
@@ -100,7 +101,9 @@ def _warn_of_two_classes(values):
             f"y holds {a if zeros else f'{a} and {b}'} only and is ignored: all rows "
             "count as normal ones. Labels are +1 for normal rows and -1 for anomalies: "
             f"use np.where(y == {b}, -1, 1) if {b} means anomaly, and np.where(y == "
-            f"{b}, 1, -1) if it means normal.{ENCODED if values <= {0, 1} else ''}",
+            f"{b}, 1, -1) if it means normal. Before a classifier in a pipeline y is "
+            "right as it is: filter this warning."
+            f"{ENCODED if values <= {0, 1} else ''}",
         )
 
 
