@@ -266,7 +266,7 @@ def _draw_slope(ax):
     ax.set(xlim=(left, right), ylim=(bottom, top))
 
 
-# Light to dark: how deep or wide.
+# Light to dark: how deep.
 DEPTHS = {1: "#9cc9e3", 2: "#2c7fb8", 4: "#22313f"}
 
 
@@ -278,7 +278,8 @@ def plot_courses(panels, *, path):
     panels : dict
         Maps a title to a DataFrame with columns ``epochs``, ``auroc``, and
         ``encoder_depth``, ``encoder_width``, ``decoder_depth``, ``decoder_width``.
-        Lines are coloured by the decoder's depth and dashed by the encoder's.
+        Lines are coloured by the decoder's depth, dashed by the encoder's, and the
+        thicker the wider.
     path : path-like
         Picture to write.
     """
@@ -294,14 +295,15 @@ def plot_courses(panels, *, path):
     shape = ["encoder_depth", "encoder_width", "decoder_depth", "decoder_width"]
     dashes = {1: (0, (1, 1.5)), 2: (0, (4, 1.5)), 4: "solid"}
     for ax, (title, rows) in zip(axes.flat, panels.items(), strict=True):
-        for (encoder, _, decoder, _), some in rows.groupby(shape):
+        widths = sorted(set(rows.encoder_width))
+        for (encoder, width, decoder, _), some in rows.groupby(shape):
             some = some.sort_values("epochs")
             ax.plot(
                 some.epochs,
                 some.auroc,
                 color=DEPTHS[decoder],
                 linestyle=dashes[encoder],
-                linewidth=1.5,
+                linewidth=1.0 + widths.index(width),
             )
         ax.set_xscale("log")
         _plain_decades(ax.xaxis)

@@ -205,13 +205,17 @@ def warn_if_alike(X, scaled, *, standardized, names=None):
     typical = distances[len(X) - 1 - n_differ // 10, np.arange(X.shape[1])]
     alike = np.flatnonzero((n_differ > 0) & (typical < ALIKE))
     if len(alike) and (standardized or len(alike) == np.count_nonzero(n_differ)):
+        why = "The networks' scale is that of X: multiply it, or set standardize=True."
+        if standardized:
+            why = (
+                "A few that are far out, such as 999999 for a missing value, may have "
+                "set the networks' scale: remove or clip them, or take logarithms."
+            )
         warn(
             f"Rows look alike to the networks in {len(alike)} of {X.shape[1]} "
             f"column(s) ({column_names(alike, names)}): nine of ten values that "
             f"differ from the median are within {ALIKE} of it, in the networks' scale. "
-            "A few that are far out, such as 999999 for a missing value, may have set "
-            "that scale: remove or clip them, or take logarithms. With "
-            "standardize=False, multiply X.",
+            f"{why}",
         )
 
 
@@ -230,26 +234,37 @@ def round_scores(scores, out=None):
 
 def column_names(columns, names):
     """Some columns in words, by their names where they have any."""
-    words = [str(i if names is None else names[i]) for i in columns[:5]]
-    return ", ".join([*words, "..."] if len(columns) > 5 else words)
+    return some_of(columns if names is None else [names[i] for i in columns])
 
 
-def columns_of_no_numbers(X):
-    """Names of a data frame's columns that can't be read as numbers."""
+def some_of(items):
+    """The first five of them in words."""
+    words = [str(item) for item in items[:5]]
+    return ", ".join([*words, "..."] if len(items) > 5 else words)
+
+
+def what_is_no_number(X):
+    """Columns of a data frame that hold other values than numbers, with the first."""
     table = nw.from_native(X, eager_only=True, pass_through=True)
     if table is X:
         return []
-    names = []
+    found = []
     for column in table.iter_columns():
-        try:
-            values = column.to_numpy()
-            is_number = values.dtype.kind not in "mM"
-            values.astype(np.float64)
-        except (TypeError, ValueError):
-            is_number = False
-        if not is_number:
-            names.append(str(column.name))
-    return names
+        values = column.drop_nulls().to_numpy()
+        others = (value for value in values if not _is_number(value))
+        if not _is_number(values) and (other := next(others, None)) is not None:
+            found.append(f"{column.name} ({str(other)!r})")
+    return found
+
+
+def _is_number(values):
+    """Whether these, or this one, can be read as numbers; times can't."""
+    values = np.asarray(values)
+    try:
+        values.astype(np.float64)
+    except (TypeError, ValueError):
+        return False
+    return values.dtype.kind not in "mM"
 
 
 def some_rows(n_rows):
@@ -473,11 +488,12 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         try:
             return validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
         except (TypeError, ValueError) as error:
-            if reset and (names := columns_of_no_numbers(X)):
+            if reset and (found := what_is_no_number(X)):
                 raise ValueError(
-                    f"X has columns that hold no numbers: {', '.join(names)}. Encode "
-                    "text and categories (by OneHotEncoder in a ColumnTransformer), "
-                    "make numbers of times, or leave them out."
+                    "X must hold numbers, and has other values in the column(s) "
+                    f"{some_of(found)}. Encode text and categories (by OneHotEncoder "
+                    "in a ColumnTransformer), make numbers of times, give NaN for what "
+                    "is missing and fill it in, or leave such columns out."
                 ) from error
             raise
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from time import monotonic, time
 from uuid import uuid4
 
+import joblib
 import numpy as np
 
 from skdeepad._warnings import warn
@@ -121,6 +122,11 @@ class Checkpoint:
 def qualified_name(detector):
     """The name that a class has among those of all modules."""
     return f"{type(detector).__module__}.{type(detector).__qualname__}"
+
+
+def hashed(params):
+    """Parameters with a hash each; of two that are one object joblib's differ else."""
+    return {name: joblib.hash(value) for name, value in params.items()}
 
 
 def remove_files(path):

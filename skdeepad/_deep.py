@@ -34,7 +34,7 @@ from skdeepad._base import (
     warn_if_alike,
 )
 from skdeepad._callbacks import EpochReports, print_epoch
-from skdeepad._checkpoint import Checkpoint, qualified_name
+from skdeepad._checkpoint import Checkpoint, hashed, qualified_name
 from skdeepad._random import member_seeds
 from skdeepad._warnings import warn
 from skdeepad.thresholds._make import make_threshold
@@ -338,20 +338,27 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
             names = column_names(constant, getattr(self, "feature_names_in_", None))
             warn(
                 f"{len(constant)} of {self.n_features_in_} column(s) are constant in "
-                f"the first part ({names}), which settles the scale: they keep that of "
-                "X. Begin with rows in which they differ.",
+                f"the first part ({names}), which settles the scale: they are left "
+                "unscaled. If they differ in later parts, begin with such rows.",
             )
 
     def _warn_if_channels_are_last(self):
         if self.image_shape is None:
             return
         first, second, third = self.image_shape
-        if third in (1, 3, 4) and min(first, second) > 4:
+        # One column of pixels may be a signal, unless it looks like a square image.
+        if min(first, second) > 4 and (
+            third in (3, 4) or (third == 1 and first == second)
+        ):
+            bring = (
+                ""
+                if third == 1
+                else "bring the channels to the front of each row, and "
+            )
             warn(
                 f"image_shape=({first}, {second}, {third}) is read as {first} channels "
                 f"of {second} x {third} pixels. For images of {first} x {second} "
-                "pixels bring the channels to the front of each row, and give "
-                f"({third}, {first}, {second}).",
+                f"pixels {bring}give ({third}, {first}, {second}).",
             )
 
     @in_own_modes
@@ -503,12 +510,10 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         # Without those that training does not depend on.
         params = self._params_but(self._used_after - {"max_epochs"})
         params["device"] = self._torch_device().type
-        # Each by itself: of two that are one object joblib hashes the second otherwise.
-        params = {name: joblib.hash(value) for name, value in params.items()}
         before = (self._state, self.n_iter_) if self._continues() else None
         # In parts: joblib would copy rows that do not lie one after the other.
         rows = [joblib.hash(np.ascontiguousarray(X[chunk])) for chunk in chunks(X)]
-        parts = qualified_name(self), params, rows, before, __version__
+        parts = qualified_name(self), hashed(params), rows, before, __version__
         digest = joblib.hash(parts)
         return Checkpoint(self.checkpoint_dir, f"{type(self).__name__}-{digest}")
 

@@ -108,7 +108,7 @@ contamination : "auto" or float in (0, 0.5], default="auto"
 support_fraction : float in (0, 1], default=1.0
     Share of the rows of each batch, rounded down to whole rows, that a step trains on:
     those that the networks, as they are then, give the lowest anomaly scores (or the
-    lowest error, of what is scored by an error and more). For training
+    lowest error or loss, where a score is made of more). For training
     rows with unlabelled anomalies among them (iterative trimmed loss minimization, Shen
     and Sanghavi, ICML 2019, within each batch). Leave out more rows than there are
     anomalies: 0.8 was a good choice on ADBench, and 0.5 hardly better. Choose the

@@ -16,7 +16,7 @@ import joblib
 import numpy as np
 
 from skdeepad import __version__
-from skdeepad._checkpoint import Checkpoint, qualified_name
+from skdeepad._checkpoint import Checkpoint, hashed, qualified_name
 from skdeepad._deep import TRAINED_BEFORE, Run, in_own_modes
 
 # Networks in one loop: with more, weights and moments leave the processor's cache. On a
@@ -443,7 +443,7 @@ def _checkpoint(courses, run, leaving):
     for course in courses:
         course.detectors[0]._check_checkpoint_dir()
     wanted = [
-        (detector.max_epochs, _frozen(_course_params(detector) | {"device": None}))
+        (detector.max_epochs, hashed(_course_params(detector) | {"device": None}))
         for course in courses
         for detector in course.detectors
     ]

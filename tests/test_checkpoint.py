@@ -175,6 +175,14 @@ def test_parameters_are_known_again_whichever_objects_they_are(problem, tmp_path
         random_state=0,
     )
     assert clone(one)._checkpoint(X).path == one._checkpoint(X).path
+    # A search's too.
+    paths = []
+    for detector in (one, clone(one)):
+        requests = Requests()
+        requests.note(partial(detector.fit, X))
+        (part,) = requests.groups()[0].parts(1)
+        paths += Trained.of(part).checkpoints
+    assert paths[0] == paths[1]
 
 
 def test_a_warm_start_that_kept_its_weights_has_another_file(problem, tmp_path):

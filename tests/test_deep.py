@@ -381,13 +381,13 @@ def test_rows_that_look_alike_to_the_networks(spoil, params):
 
 
 @pytest.mark.parametrize("kind", ["pandas", "pyarrow"])
-def test_columns_of_no_numbers_are_named(kind):
+def test_columns_of_other_values_than_numbers_are_named(kind):
     frame = pd.DataFrame(
         {
             "size": [1.0, 2.0, 3.0, 4.0],
             "kind": pd.Categorical(list("aabb")),
             "day": pd.date_range("2020", periods=4),
-            "text": list("wxyz"),
+            "marked": ["1", None, "?", "4"],
             "number": ["1", "2", "3", "4"],
         }
     )
@@ -395,13 +395,27 @@ def test_columns_of_no_numbers_are_named(kind):
     if kind == "pyarrow":
         frame, good = pyarrow.table(frame), pyarrow.table(good)
     detector = make(AutoencoderDetector, max_epochs=1)
-    with pytest.raises(ValueError, match=r"no numbers: kind, day, text\. Encode"):
+    what = r"in the column\(s\) kind \('a'\), day \('2020-01-01.*'\), marked \('\?'\)\."
+    with pytest.raises(ValueError, match=what):
         detector.fit(frame)
     detector.fit(good)
     with pytest.raises(ValueError, match="feature names"):
         detector.predict(frame)
-    with pytest.raises(ValueError, match="NaN"):  # of scikit-learn as it is
-        detector.fit(pd.DataFrame({"a": [1.0, np.nan], "b": np.array([1, 2], object)}))
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        np.array([1, None, 3], object),
+        pd.array([True, None, False], "boolean"),
+        pd.array([1, None, 3], "Int64"),
+    ],
+    ids=str,
+)
+def test_what_is_missing_is_said_to_be(column):
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": column})
+    with pytest.raises(ValueError, match="contains NaN"):
+        make(AutoencoderDetector, max_epochs=1).fit(frame)
 
 
 def test_columns_that_look_alike_are_named():
@@ -439,7 +453,7 @@ def test_channels_that_come_last_are_told_of():
         make(AutoencoderDetector, image_shape=(5, 5, 3), **params).fit(X)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for shape in ((3, 5, 5), (1, 25, 3), (3, 25, 1), (25, 1, 3)):
+        for shape in ((3, 5, 5), (1, 25, 3), (25, 3, 1), (15, 5, 1), (25, 1, 3)):
             make(AutoencoderDetector, image_shape=shape, **params).fit(X)
 
 

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 
-from skdeepad import DSEBM, AutoencoderDetector, DeepSVDD
+from skdeepad import DASVDD, DSEBM, AutoencoderDetector, DeepSVDD, VAEDetector
 from skdeepad._support import SupportMixin
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
 from tests.conftest import CONV, DEEP, HARD, make, taken
@@ -93,7 +94,9 @@ def test_small_batches_lose_a_row_too(fraction, size, problem):
     )
     assert not np.array_equal(most.history_["loss"], every_row.history_["loss"])
     # One alone can't be left out.
-    single = make(AutoencoderDetector, support_fraction=fraction).partial_fit(X[:1])
+    single = make(
+        AutoencoderDetector, support_fraction=fraction, standardize=False
+    ).partial_fit(X[:1])
     assert np.isfinite(single.history_["loss"]).all()
 
 
@@ -119,14 +122,62 @@ def test_searches_over_the_fraction_are_equal(cls, problem):
     np.testing.assert_allclose(one, other, atol=1e-3)
 
 
-def test_a_criterion_of_the_score_picks_no_other_rows(problem):
+@pytest.mark.parametrize(
+    ("cls", "one", "other"),
+    [
+        (DSEBM, {"criterion": "energy"}, {"criterion": "reconstruction"}),
+        (VAEDetector, {"criterion": "elbo"}, {"criterion": "reconstruction"}),
+        (VAEDetector, {}, {"scoring": "sample"}),
+        (VAEDetector, {}, {"scoring": "multi_sample", "n_samples": 2}),
+        (DASVDD, {"gamma": 1.0}, {"gamma": 1.0, "score_reduction": "mean"}),
+    ],
+)
+def test_ways_of_scoring_pick_no_other_rows(cls, one, other, problem):
     X, _ = problem
     one, other = (
-        make(DSEBM, support_fraction=0.5, criterion=criterion).fit(X)
-        for criterion in ("energy", "reconstruction")
+        make(cls, support_fraction=0.5, **params).fit(X) for params in (one, other)
     )
+    assert not np.allclose(one.score_samples(X), other.score_samples(X), rtol=1e-3)
     for name, value in one._state.items():
         np.testing.assert_array_equal(value, other._state[name])
+
+
+@pytest.mark.parametrize(
+    ("cls", "params", "weights"),
+    [
+        (VAEDetector, {}, "beta"),
+        (DASVDD, {"loss_reduction": "mean"}, "gamma"),
+        (DASVDD, {"loss_reduction": "sum"}, "gamma"),
+    ],
+)
+def test_rows_are_picked_by_the_whole_loss(cls, params, weights, problem):
+    """Of one row, the loss is the sum that rows are picked by."""
+    X, _ = problem
+    X = X[:30]
+    for weight in (0.0, 5.0):
+        detector = make(cls, n_estimators=2, **{weights: weight}, **params).fit(X)
+        device = torch.device("cpu")
+        fitted = detector._as_fitted()
+        network = fitted._scoring_network(device)
+        x = torch.as_tensor(fitted._scale(X)).expand(2, -1, -1)
+        with torch.no_grad():
+            found = fitted._support_scores(network, x)
+            for i in range(len(X)):
+                expected = fitted._loss(network, x[:, i : i + 1])["loss"]
+                torch.testing.assert_close(found[:, i], expected)
+
+
+def test_searches_over_the_weight_of_the_divergence_pick_their_own_rows(problem):
+    X, y = problem
+    grid = {"beta": [0.1, 5.0], "support_fraction": [0.5]}
+    options = {"scoring": "roc_auc", "cv": OneClassKFold(3), "refit": False}
+    one, other = (
+        search(make(VAEDetector), grid, **options).fit(X, y).cv_results_
+        for search in (GridSearchCV, BatchedGridSearchCV)
+    )
+    np.testing.assert_allclose(
+        one["mean_test_score"], other["mean_test_score"], atol=1e-6
+    )
 
 
 @every

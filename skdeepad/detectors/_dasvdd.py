@@ -78,7 +78,8 @@ class DASVDD(SupportMixin, ReconstructionMixin, BaseAutoencoderDetector):
     not drown the distance.
 
     ``support_fraction`` leaves out the rows with the largest loss (eq. 3) from both
-    steps; ``gamma="auto"`` and a fixed centre are of all rows.
+    steps, of which the centre's needs a second row that is left; ``gamma="auto"`` and a
+    fixed centre are of all rows.
 
     ``feature_errors`` divides the reconstruction term among the features; the
     distance belongs to no feature.

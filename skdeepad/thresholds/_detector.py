@@ -54,11 +54,14 @@ def _gives_probabilities(detector):
 def _explains(detector):
     estimator = getattr(detector, "estimator_", detector.estimator)
     if not hasattr(estimator, "feature_errors"):
-        raise AttributeError(
-            f"{type(estimator).__name__} has no feature_errors. Of a pipeline, ask the "
-            "last step for those of the transformed rows: "
-            "pipeline[-1].feature_errors(pipeline[:-1].transform(X))."
-        )
+        why = f"{type(estimator).__name__} has no feature_errors."
+        if hasattr(estimator, "_final_estimator"):
+            why += (
+                " With pipeline = detector.estimator_, its last step may have those of "
+                "the transformed rows: "
+                "pipeline[-1].feature_errors(pipeline[:-1].transform(X))."
+            )
+        raise AttributeError(why)
     return True
 
 

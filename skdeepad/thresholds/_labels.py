@@ -101,9 +101,9 @@ def _warn_of_two_classes(values):
             f"y holds {a if zeros else f'{a} and {b}'} only and is ignored: all rows "
             "count as normal ones. Labels are +1 for normal rows and -1 for anomalies: "
             f"use np.where(y == {b}, -1, 1) if {b} means anomaly, and np.where(y == "
-            f"{b}, 1, -1) if it means normal. Before a classifier in a pipeline y is "
-            "right as it is: filter this warning."
-            f"{ENCODED if values <= {0, 1} else ''}",
+            f"{b}, 1, -1) if it means normal.{ENCODED if values <= {0, 1} else ''} "
+            "(Where this detector only transforms rows for a classifier in a pipeline, "
+            "y is meant for that one, and all is well.)",
         )
 
 
