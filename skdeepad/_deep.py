@@ -347,18 +347,13 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
             return
         first, second, third = self.image_shape
         # One column of pixels may be a signal, unless it looks like a square image.
-        if min(first, second) > 4 and (
-            third in (3, 4) or (third == 1 and first == second)
-        ):
-            bring = (
-                ""
-                if third == 1
-                else "bring the channels to the front of each row, and "
-            )
+        is_image = third in (3, 4) or (third == 1 and first == second)
+        if is_image and min(first, second) > 4:
+            moved = " bring the channels to the front of each row, and" * (third > 1)
             warn(
                 f"image_shape=({first}, {second}, {third}) is read as {first} channels "
                 f"of {second} x {third} pixels. For images of {first} x {second} "
-                f"pixels {bring}give ({third}, {first}, {second}).",
+                f"pixels{moved} give ({third}, {first}, {second}).",
             )
 
     @in_own_modes
