@@ -17,6 +17,7 @@ import pyarrow
 import pytest
 import scipy.stats
 import torch
+from scipy.special import expit
 from sklearn.base import clone
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
@@ -351,6 +352,34 @@ def test_callbacks_do_not_change_the_result(problem):
     plain = make(DASVDD, dropout=0.2).fit(X)
     watched = make(DASVDD, dropout=0.2).set_callbacks(Recorder()).fit(X)
     np.testing.assert_array_equal(watched.score_samples(X), plain.score_samples(X))
+
+
+def test_losses_are_means_over_the_networks(problem):
+    X, _ = problem
+    params = {"n_estimators": 3, "learning_rate": 1e-30, "max_epochs": 1}
+    detector = make(AutoencoderDetector, **params).fit(X)
+    # The score is the loss of a row, of networks that have learnt nothing.
+    expected = -detector.score_samples(X).mean()
+    assert detector.history_["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_sigmoid_of_the_output(problem):
+    X, _ = problem
+    X = (X - X.min(axis=0)) / np.ptp(X, axis=0)
+    params = {"standardize": False, "learning_rate": 1e-30, "max_epochs": 1}
+    plain = make(AutoencoderDetector, **params).fit(X).reconstruct(X)
+    bounded = make(AutoencoderDetector, output_activation="sigmoid", **params).fit(X)
+    np.testing.assert_allclose(bounded.reconstruct(X), expit(plain), rtol=1e-6)
+
+
+def test_a_warm_start_has_an_optimizer_of_its_own(problem):
+    X, _ = problem
+    one = make(AutoencoderDetector, warm_start=True).partial_fit(X)
+    other = copy.deepcopy(one)
+    del other._optimizers
+    np.testing.assert_array_equal(
+        one.fit(X).score_samples(X), other.fit(X).score_samples(X)
+    )
 
 
 def test_progress_bar(problem, capsys):

@@ -100,6 +100,16 @@ def test_small_batches_lose_a_row_too(fraction, size, problem):
     assert np.isfinite(single.history_["loss"]).all()
 
 
+@pytest.mark.parametrize(
+    ("fraction", "n_rows", "n_kept"), [(0.7, 25, 17), (0.29, 100, 29), (0.5, 1, 1)]
+)
+def test_kept_rows_are_whole_ones(fraction, n_rows, n_kept):
+    detector = make(AutoencoderDetector, support_fraction=fraction).fit(np.eye(6))
+    network = detector._scoring_network(torch.device("cpu"))
+    x = torch.zeros(1, n_rows, 6, dtype=torch.float64)
+    assert detector._selection(network)(x).shape == (1, n_kept, 6)
+
+
 def test_pretraining_picks_rows(contaminated):
     X, _, _ = contaminated
     first, second = (

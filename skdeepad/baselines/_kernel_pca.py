@@ -120,7 +120,7 @@ class KernelPCADetector(
         values, vectors = largest_eigenpairs(kernel, n_components, rng)
         # Of length one in feature space; none where the rows span no more.
         lengths = np.sqrt(np.where(values > ROUNDING, values, np.inf))
-        self.dual_coef_ = vectors / lengths
+        self.dual_coef_ = np.ascontiguousarray((vectors / lengths)[:, ::-1])
 
     def _inverse(self, spread):
         if not spread and not self.X_fit_.any():
@@ -173,7 +173,7 @@ class KernelPCADetector(
 
     @of_one_fit
     def transform(self, X):
-        """Coordinates along the components.
+        """Coordinates along the components, the one of most variance first.
 
         Parameters
         ----------
@@ -187,7 +187,7 @@ class KernelPCADetector(
 
 
 def largest_eigenpairs(kernel, n, rng):
-    """The ``n`` largest eigenvalues of a symmetric matrix, and their eigenvectors."""
+    """The largest eigenvalues of a symmetric matrix, rising, and their vectors."""
     n_rows = len(kernel)
     start = rng.uniform(-1, 1, size=n_rows)
     if n_rows > MANY_ROWS and kernel.any():

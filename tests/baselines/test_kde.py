@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 from scipy.spatial.distance import cdist
 from scipy.special import logsumexp
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.neighbors import KernelDensity
 
 from skdeepad import KDEDetector
@@ -32,6 +32,30 @@ def test_cv_takes_the_bandwidth_with_the_largest_held_out_likelihood():
     ]
     detector = KDEDetector(bandwidths=widths, cv=4).fit(X)
     assert detector.bandwidth_ == widths[int(np.argmax(held_out))]
+
+
+@pytest.mark.parametrize("n_folds", [2, 20])
+def test_folds_of_the_search_are_as_many_as_asked_for(n_folds):
+    X = np.random.default_rng(0).normal(size=(40, 2))
+    widths = np.logspace(-1, 0.5, 60)
+    chosen = {
+        n: GridSearchCV(KernelDensity(), {"bandwidth": widths}, cv=n)
+        .fit(X)
+        .best_params_["bandwidth"]
+        for n in (2, 5, 20)
+    }
+    assert len(set(chosen.values())) == 3
+    detector = KDEDetector(bandwidths=widths, cv=n_folds).fit(X)
+    assert detector.bandwidth_ == chosen[n_folds]
+
+
+@pytest.mark.parametrize("n_rows", [20, 60, 300])
+def test_default_candidates(n_rows):
+    X = np.random.default_rng(0).normal(size=(n_rows, 2))
+    widths = np.logspace(-1, 1, 10) * X.std(axis=0).mean()
+    chosen = KDEDetector().fit(X).bandwidth_
+    assert chosen == KDEDetector(bandwidths=widths).fit(X).bandwidth_
+    assert np.isclose(widths, chosen).sum() == 1
 
 
 def test_candidates_may_be_any_list_of_numbers_above_zero():

@@ -33,6 +33,17 @@ def test_score_is_the_error_in_feature_space(n_rows, shift):
     np.testing.assert_allclose(errors, expected, rtol=1e-5, atol=1e-8)
 
 
+def test_codes_are_coordinates_along_the_components():
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    detector = KernelPCADetector(n_components=4, gamma=0.5).fit(X)
+    kernel = rbf_kernel(X, gamma=0.5)
+    centre = np.eye(40) - 1 / 40
+    values, vectors = np.linalg.eigh(centre @ kernel @ centre)
+    expected = vectors[:, :-5:-1] * np.sqrt(values[:-5:-1])
+    codes = detector.transform(X)
+    np.testing.assert_allclose(np.abs(codes), np.abs(expected), atol=1e-6)
+
+
 def test_gamma_scale():
     X = np.random.default_rng(0).normal(size=(50, 4)) * [1, 2, 3, 4]
     detector = KernelPCADetector().fit(X)

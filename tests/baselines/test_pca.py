@@ -24,6 +24,14 @@ def test_score_is_the_mean_squared_residual(problem):
     assert detector.transform(X).shape == (len(X), 2)
 
 
+def test_codes_are_coordinates_along_the_components(problem):
+    X, _ = problem
+    codes = PCADetector(n_components=3).fit(X).transform(X)
+    centred = X - X.mean(axis=0)
+    directions = np.linalg.svd(centred, full_matrices=False)[2][:3]
+    np.testing.assert_allclose(np.abs(codes), np.abs(centred @ directions.T), atol=1e-6)
+
+
 def test_share_of_variance(problem):
     X, _ = problem
     Z = (X - X.mean(axis=0)) / X.std(axis=0)

@@ -34,7 +34,23 @@ def test_normal_rows_are_benign():
     )
 
 
+@pytest.mark.parametrize(
+    ("load", "original", "name"),
+    [
+        (load_wbc, sklearn_datasets.load_breast_cancer, "wbc"),
+        (load_wine, sklearn_datasets.load_wine, "wine"),
+        (load_digits, sklearn_datasets.load_digits, "digit 8"),
+    ],
+)
+def test_names_are_those_of_the_columns(load, original, name):
+    bunch = load()
+    assert bunch.name == name
+    assert bunch.feature_names == list(original().feature_names)
+
+
 def test_digits_leave_one_in():
+    bunch, (_, eights) = load_digits(), load_digits(8, return_X_y=True)
+    np.testing.assert_array_equal(bunch.target, eights)
     X, y = load_digits(3, return_X_y=True)
     assert X.shape == (1797, 64)
     assert (X.min(), X.max()) == (0, 1)

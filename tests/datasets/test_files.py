@@ -10,6 +10,7 @@ from skdeepad.datasets import (
     _adbench,
     _images,
     fetch_adbench,
+    fetch_fashion_mnist,
     fetch_mnist,
     get_data_home,
     list_adbench,
@@ -96,7 +97,10 @@ def test_missing_files_say_where_to_put_them(published, tmp_path):
         fetch_adbench("iris")
 
 
-def test_mnist_is_read_from_idx_files(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "fetch"), [("mnist", fetch_mnist), ("fashion-mnist", fetch_fashion_mnist)]
+)
+def test_images_are_read_from_idx_files(name, fetch, monkeypatch, tmp_path):
     def idx(array):
         header = bytes([0, 0, 8, array.ndim])
         sizes = np.array(array.shape, dtype=">u4").tobytes()
@@ -104,17 +108,20 @@ def test_mnist_is_read_from_idx_files(monkeypatch, tmp_path):
 
     images = np.arange(2 * 784, dtype=np.int64).reshape(2, 28, 28).astype(np.uint8)
     labels = np.array([7, 3], dtype=np.uint8)
-    (tmp_path / "mnist").mkdir()
+    with pytest.raises(OSError, match=f"{name}.*download_if_missing"):
+        fetch(data_home=tmp_path, download_if_missing=False)
+    (tmp_path / name).mkdir()
     digests = []
-    for name, array in zip(_images.FILES, [images, labels] * 2, strict=True):
-        (tmp_path / "mnist" / name).write_bytes(idx(array))
+    for file, array in zip(_images.FILES, [images, labels] * 2, strict=True):
+        (tmp_path / name / file).write_bytes(idx(array))
         digests.append(_images._content_digest(idx(array)))
-    monkeypatch.setitem(_images.SOURCES, "mnist", ("nowhere", tuple(digests)))
-    data = fetch_mnist(data_home=tmp_path)
+    monkeypatch.setitem(_images.SOURCES, name, ("nowhere", tuple(digests)))
+    data = fetch(data_home=tmp_path)
+    assert data.image_shape == (1, 28, 28)
     np.testing.assert_allclose(data.X_test * 255, images.reshape(2, 784), rtol=1e-6)
     assert data.y_train.tolist() == [7, 3]
     data.y_train[:] = -data.y_train  # a user's own, signed
     assert data.y_train.tolist() == [-7, -3]
-    (tmp_path / "mnist" / _images.FILES[0]).write_bytes(b"half")
+    (tmp_path / name / _images.FILES[0]).write_bytes(b"half")
     with pytest.raises(ValueError, match="not the published file"):
-        fetch_mnist(data_home=tmp_path)
+        fetch(data_home=tmp_path)

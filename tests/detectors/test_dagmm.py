@@ -138,6 +138,14 @@ def test_energy_is_a_gaussian_mixtures(problem):
     )
 
 
+def test_a_first_part_settles_the_least_norm(problem):
+    X, _ = problem
+    detector = make(DAGMM).partial_fit(X[:100])
+    first = detector._state["least_norm"]
+    detector.partial_fit(3 * X[100:])
+    np.testing.assert_array_equal(detector._state["least_norm"], first)
+
+
 def test_least_norm_is_a_tenth_of_the_training_rows(problem):
     X, y = problem
     detector = make(DAGMM).fit(X, y)

@@ -109,6 +109,18 @@ def test_surprisal_trains_the_encoder_too(problem):
         assert not np.allclose(much[name], little[name], atol=1e-4), name
 
 
+def test_the_codes_activation_takes_the_place_of_the_last_layers(problem):
+    X, _ = problem
+    detector = make(
+        LatentAutoregressionDetector,
+        **SMALL | {"hidden_layer_sizes": (7, 3), "latent_dim": None},
+    ).fit(X)
+    w, x = weights_of(detector), detector.scaler_.transform(X)
+    hidden = np.maximum(x @ w["encoder.0.weight"] + w["encoder.0.bias"], 0)
+    code = expit(hidden @ w["encoder.2.weight"] + w["encoder.2.bias"])
+    np.testing.assert_allclose(detector.transform(X), code, rtol=1e-6)
+
+
 def test_codes_are_in_the_unit_interval(problem):
     X, _ = problem
     for latent_dim in (3, None):

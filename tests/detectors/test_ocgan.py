@@ -109,6 +109,18 @@ def test_losses_are_the_papers(problem, monkeypatch, n_mining_steps):
         assert of_no_row(mined).mean() < of_no_row(points).mean() - 1e-3
 
 
+def test_the_target_of_noisy_rows_is_clean(problem, monkeypatch):
+    X, _ = problem
+    monkeypatch.setattr(OCGAN, "_noisy", lambda self, network, x: x + self.noise_std)
+    detector = untrained(X, noise_std=0.5)
+    nets, x = Networks(detector), detector.scaler_.transform(X)
+    back = nets.decode(nets.encode(x + 0.5))
+    expected = ((back - x) ** 2).sum(1).mean()
+    np.testing.assert_allclose(
+        detector.history_["reconstruction"], [expected], rtol=1e-5
+    )
+
+
 def test_score_is_the_squared_error_of_rows_without_noise(problem):
     X, _ = problem
     detector = make(OCGAN, **SMALL).fit(X)

@@ -501,6 +501,29 @@ def test_a_joblib_configuration_changes_nothing(problem, loops):
     assert [members for members, _, _ in loops] == [6]
 
 
+def test_workers_of_a_joblib_configuration_are_used(problem, loops, monkeypatch):
+    X, y = problem
+    monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_LEAST", 1)
+    grid = {"learning_rate": [1e-4, 1e-3]}
+    search = BatchedGridSearchCV(make(AutoencoderDetector), grid, cv=CV, refit=False)
+    with joblib.parallel_config(backend="threading", n_jobs=2):
+        search.set_params(scoring="roc_auc").fit(X, y)
+    assert [members for members, _, _ in loops] == [3, 3]
+    loops.clear()
+    search.fit(X, y)
+    assert [members for members, _, _ in loops] == [6]
+
+
+def test_networks_that_train_together_print_nothing(problem, capsys):
+    X, y = problem
+    options = {"scoring": "roc_auc", "cv": CV, "refit": False}
+    grid = {"learning_rate": [1e-4, 1e-3]}
+    BatchedGridSearchCV(make(AutoencoderDetector, verbose=True), grid, **options).fit(
+        X, y
+    )
+    assert not capsys.readouterr().out
+
+
 def test_detectors_with_callbacks_train_alone(problem, loops):
     X, y = problem
 

@@ -165,6 +165,14 @@ def test_noise_is_standard_normal_and_only_in_training():
     assert torch.equal(layer.eval()(mean, 0.5), mean)
 
 
+@pytest.mark.parametrize("name", layers.ACTIVATIONS)
+def test_activations_are_torchs_of_that_name(name):
+    function = getattr(torch.nn.functional, name, None) or getattr(torch, name, None)
+    function = function or (lambda x: x)  # the identity
+    x = torch.linspace(-6, 6, 101, dtype=torch.float64)[None, None]
+    torch.testing.assert_close(layers.Activation(name)(x.clone()), function(x))
+
+
 @pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", layers.ACTIVATIONS)
