@@ -288,7 +288,6 @@ def plot_courses(panels, *, path):
         len(panels),
         figsize=(3.6 * len(panels), 3.6),
         sharex=True,
-        sharey=True,
         squeeze=False,
         layout="constrained",
     )
@@ -313,11 +312,11 @@ def plot_courses(panels, *, path):
         _clean(ax)
     axes[0, 0].set_ylabel("AUROC", color=INK)
     handles = [
-        Line2D([], [], color=colour, label=f"decoder of {depth}")
+        Line2D([], [], color=colour, label=f"decoder: {depth}")
         for depth, colour in DEPTHS.items()
     ]
     handles += [
-        Line2D([], [], color=INK, linestyle=dash, label=f"encoder of {depth}")
+        Line2D([], [], color=INK, linestyle=dash, label=f"encoder: {depth} layer(s)")
         for depth, dash in dashes.items()
     ]
     figure.legend(

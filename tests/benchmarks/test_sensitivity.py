@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmarks import sensitivity
+from benchmarks.results_file import LOCAL
 from benchmarks.sensitivity import Shape
 from skdeepad import AutoencoderDetector
 from tests.benchmarks.test_images import few_digits
@@ -28,7 +29,8 @@ def test_a_row_for_each_number_of_epochs_and_resumed(
     small, tmp_path, capsys, monkeypatch
 ):
     path = tmp_path / "sensitivity.csv"
-    arguments = ["--results", str(path), "--objectives", "autoencoder"]
+    arguments = ["--results", str(path), "--networks"]
+    arguments += ["autoencoder-mlp", "autoencoder-conv"]
     sensitivity.main([*arguments, "--epochs", "2", "4"])
     printed = capsys.readouterr().out
     rows = pd.read_csv(path)
@@ -68,7 +70,7 @@ def test_the_summary_has_what_was_reported_of_plain_autoencoders(small):
     rows = pd.DataFrame(
         [
             unit | {"epochs": n, "auroc": 0.5 + 0.1 * n, "test_error": -n}
-            for unit in sensitivity.units(SHAPES, sensitivity.OBJECTIVES, [0])
+            for unit in sensitivity.units(sensitivity.NETWORKS, [0])
             for n in (1, 2)
         ]
     )
@@ -129,3 +131,20 @@ def test_convolutional_shapes_are_the_reports(shape, thousands):
     weights = 32 * flat[0] + 32 + 33 * flat[1]
     # With a few hundred of the normalisation.
     assert weights / 1000 == pytest.approx(thousands, rel=0.03)
+
+
+def test_the_docs_have_the_committed_figures():
+    results = LOCAL.parent
+    rows = pd.read_csv(results / "sensitivity.csv")
+    text = (results.parents[1] / "docs" / "defaults.md").read_text()
+    table = sensitivity.summarize(rows)
+    epochs = [1, 2, 5, 20, 100]
+    for network, name in (("mlp", "dense"), ("conv", "convolutions")):
+        for shape, reported in sensitivity.REPORTED[network].items():
+            found = table.loc[("autoencoder", network, *shape, 0.0)]
+            cells = [f"{found[n]:.3f}" for n in epochs] + [f"{reported:.3f}"]
+            if network == "mlp":
+                variational = table.loc[("variational", network, *shape, 0.0)]
+                cells.append(f"{variational[100]:.3f}")
+            sizes = [f"{shape[0]} of {shape[1]}", f"{shape[2]} of {shape[3]}"]
+            assert f"| {' | '.join([name, *sizes, *cells])} |" in text
