@@ -17,7 +17,6 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from skdeepad._docs import insert_shared_docs
-from skdeepad._warnings import warn
 from skdeepad.thresholds._conformal import benjamini_hochberg, conformal_p_values
 from skdeepad.thresholds._labels import (
     check_both_classes,
@@ -36,8 +35,6 @@ SEARCH = (
 
 # Largest scaled value that is told from larger ones, whose squares may overflow.
 FARTHEST = 1e100
-# Standard deviations below which a difference is next to nothing in a loss.
-ALIKE = 1e-3
 
 
 def snapshot(estimator):
@@ -194,31 +191,6 @@ def refuse_huge(variances):
         )
 
 
-def warn_if_alike(X, scaled, *, standardized, names=None):
-    """Warn of columns that differ by next to nothing in the networks' scale.
-
-    Of columns that were not brought to one scale, where all do so.
-    """
-    n_differ = np.count_nonzero(np.median(X, axis=0) != X, axis=0)
-    distances = np.sort(np.abs(scaled - np.median(scaled, axis=0)), axis=0)
-    # What nine of ten values that differ from the median keep within, by column.
-    typical = distances[len(X) - 1 - n_differ // 10, np.arange(X.shape[1])]
-    alike = np.flatnonzero((n_differ > 0) & (typical < ALIKE))
-    if len(alike) and (standardized or len(alike) == np.count_nonzero(n_differ)):
-        why = "The networks' scale is that of X: multiply it, or set standardize=True."
-        if standardized:
-            why = (
-                "A few that are far out, such as 999999 for a missing value, may have "
-                "set the networks' scale: remove or clip them, or take logarithms."
-            )
-        warn(
-            f"Rows look alike to the networks in {len(alike)} of {X.shape[1]} "
-            f"column(s) ({column_names(alike, names)}): nine of ten values that "
-            f"differ from the median are within {ALIKE} of it, in the networks' scale. "
-            f"{why}",
-        )
-
-
 def round_scores(scores, out=None):
     """Scores to 24 significant bits, out of reach of float64 rounding noise.
 
@@ -232,9 +204,10 @@ def round_scores(scores, out=None):
     return out
 
 
-def column_names(columns, names):
-    """Some columns in words, by their names where they have any."""
-    return some_of(columns if names is None else [names[i] for i in columns])
+def column_names(detector, columns):
+    """Some columns of a fit in words, by their names where they have any."""
+    names = getattr(detector, "feature_names_in_", None)
+    return some_of(columns if names is None else names[columns])
 
 
 def some_of(items):

@@ -125,7 +125,7 @@ def qualified_name(detector):
 
 
 def hashed(params):
-    """Parameters with a hash each; of two that are one object joblib's differ else."""
+    """A hash of each parameter: one of all would tell which are one object."""
     return {name: joblib.hash(value) for name, value in params.items()}
 
 

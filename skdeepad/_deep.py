@@ -31,13 +31,15 @@ from skdeepad._base import (
     refuse_huge,
     snapshot,
     some_rows,
-    warn_if_alike,
 )
 from skdeepad._callbacks import EpochReports, print_epoch
 from skdeepad._checkpoint import Checkpoint, hashed, qualified_name
 from skdeepad._random import member_seeds
 from skdeepad._warnings import warn
 from skdeepad.thresholds._make import make_threshold
+
+# Standard deviations below which a difference is next to nothing in a loss.
+ALIKE = 1e-3
 
 # Multiply-adds of a step and network from which bfloat16 pays (precision="auto").
 LARGE_WORK = 1e8
@@ -229,12 +231,35 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         """Prepare a network, new or continued, for rows ``x`` ``(n, n_features)``."""
 
     def _warn_if_alike(self, X, network):
-        """Warn where some of the training rows say next to nothing to the network."""
-        warn_if_alike(
-            X,
-            self._scale(X),
-            standardized=self.standardize,
-            names=getattr(self, "feature_names_in_", None),
+        """Warn of columns in which some training rows differ by next to nothing.
+
+        Without ``standardize``, which brings them to one scale, where all do so.
+        """
+        scaled = self._scale(X)
+        n_differ = np.count_nonzero(np.median(X, axis=0) != X, axis=0)
+        distances = np.sort(np.abs(scaled - np.median(scaled, axis=0)), axis=0)
+        # What nine of ten values that differ from the median keep within, by column.
+        typical = distances[len(X) - 1 - n_differ // 10, np.arange(X.shape[1])]
+        alike = np.flatnonzero((n_differ > 0) & (typical < ALIKE))
+        if not len(alike):
+            return
+        if self.standardize:
+            why = (
+                "A few that are far out, such as 999999 for a missing value, may have "
+                "set the networks' scale: remove or clip them, or take logarithms."
+            )
+        elif len(alike) == np.count_nonzero(n_differ):
+            why = (
+                "The networks' scale is that of X: multiply it, or set "
+                "standardize=True."
+            )
+        else:
+            return
+        warn(
+            f"Rows look alike to the networks in {len(alike)} of {X.shape[1]} "
+            f"column(s) ({column_names(self, alike)}): nine of ten values that "
+            f"differ from the median are within {ALIKE} of it, in the networks' scale. "
+            f"{why}",
         )
 
     # Fitting.
@@ -335,11 +360,11 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         """Warn of columns to which a first part gave no scale."""
         constant = np.flatnonzero(self.scaler_.var_ == 0) if self.standardize else []
         if len(constant):
-            names = column_names(constant, getattr(self, "feature_names_in_", None))
             warn(
                 f"{len(constant)} of {self.n_features_in_} column(s) are constant in "
-                f"the first part ({names}), which settles the scale: they are left "
-                "unscaled. If they differ in later parts, begin with such rows.",
+                f"the first part ({column_names(self, constant)}), which settles the "
+                "scale: they are left unscaled. If they differ in later parts, begin "
+                "with such rows.",
             )
 
     def _warn_if_channels_are_last(self):

@@ -115,9 +115,8 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         return centred @ self.pca_.components_.T
 
     def _errors(self, centred):
-        with np.errstate(over="ignore", invalid="ignore"):
-            back = self._codes(centred) @ self.pca_.components_
-            errors = (back - centred) ** 2 / centred.shape[1]
+        back = self._codes(centred) @ self.pca_.components_
+        errors = (back - centred) ** 2 / centred.shape[1]
         # Too far away for a number, or for the difference of two.
         return np.where(np.isnan(errors), np.inf, errors)
 

@@ -277,12 +277,12 @@ class DASVDD(SupportMixin, ReconstructionMixin, BaseAutoencoderDetector):
 
     def _support_scores(self, network, x):
         # What eq. 3 is the mean of: how scores are reduced is not known in training.
-        return self._errors_and_distances(network, x, self.loss_reduction)
+        return self._weighted_sum(network, x, self.loss_reduction)
 
     def _anomaly_scores(self, network, x, X):
-        return self._errors_and_distances(network, x, self.score_reduction)  # eq. 2
+        return self._weighted_sum(network, x, self.score_reduction)  # eq. 2
 
-    def _errors_and_distances(self, network, x, reduction):
+    def _weighted_sum(self, network, x, reduction):
         z = network.encode(x)
         error = self._reduce(network.decode(z) - x, reduction)
         distance = (z - network.center.value).square().sum(2)

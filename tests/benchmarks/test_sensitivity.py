@@ -88,6 +88,14 @@ def test_the_summary_has_what_was_reported_of_plain_autoencoders(small):
     assert (found["over shapes"] == 1).all()
 
 
+def layers(architecture, shape):
+    """Units or channels of encoder and decoder."""
+    unit = {"architecture": architecture, "objective": "autoencoder"}
+    unit |= {"dropout": 0, "seed": 0} | shape._asdict()
+    detector = sensitivity.make_detector(unit, 784)
+    return detector.hidden_layer_sizes, detector.decoder_layer_sizes
+
+
 @pytest.mark.parametrize(
     ("shape", "thousands"),
     [
@@ -100,9 +108,7 @@ def test_the_summary_has_what_was_reported_of_plain_autoencoders(small):
     ],
 )
 def test_dense_shapes_are_the_reports(shape, thousands):
-    unit = {"architecture": "mlp", "objective": "autoencoder", "dropout": 0, "seed": 0}
-    detector = sensitivity.make_detector(unit | shape._asdict(), 784)
-    encoder, decoder = detector.hidden_layer_sizes, detector.decoder_layer_sizes
+    encoder, decoder = layers("mlp", shape)
     assert (encoder[0], decoder[-1]) == (shape.encoder_width, shape.decoder_width)
     units = sum(encoder) + sum(decoder)
     assert round(2 * units / 1000, 1) == thousands  # a scale and a shift for each
@@ -119,9 +125,7 @@ def test_dense_shapes_are_the_reports(shape, thousands):
     ],
 )
 def test_convolutional_shapes_are_the_reports(shape, thousands):
-    unit = {"architecture": "conv", "objective": "autoencoder", "dropout": 0, "seed": 0}
-    detector = sensitivity.make_detector(unit | shape._asdict(), 784)
-    encoder, decoder = detector.hidden_layer_sizes, detector.decoder_layer_sizes
+    encoder, decoder = layers("conv", shape)
     assert (encoder[-1], decoder[0]) == (shape.encoder_width, shape.decoder_width)
     sides = {1: 14, 2: 7, 4: 2}
     flat = [
