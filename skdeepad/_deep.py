@@ -307,10 +307,10 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
     def partial_fit(self, X, y=None):
         """Train for one pass over some rows, going on from where training stands.
 
-        For data that come in parts or are larger than memory: call it part by part,
-        and for several passes over all of them. The first part should be a fair sample:
-        it settles the scale, DASVDD's gamma, DeepSVDD's start and centre, DAGMM's
-        least norm, and PixelCNNDetector's levels. Each call is an epoch of
+        For data that come in parts or are larger than memory: call it part by part, and
+        for several passes over all of them. The first part should be a fair sample: it
+        settles the scale, DASVDD's gamma and fixed centre, DeepSVDD's start and centre,
+        DAGMM's least norm, and PixelCNNDetector's levels. Each call is an epoch of
         ``history_``, and the optimizer's state is kept from call to call. After ``fit``
         it starts anew: the first calls undo some of what was learned, for rows that are
         like those of ``fit``.

@@ -62,8 +62,8 @@ class KernelPCADetector(
     Notes
     -----
     The components fit the training rows closely: by the default threshold 13 % of new
-    normal rows are flagged on ADBench (``docs/thresholds.md``). Take
-    ``threshold="conformal"``, which holds rows out, or out-of-fold scores
+    normal rows are flagged on ADBench (documentation, *What thresholds do on new
+    rows*). Take ``threshold="conformal"``, which holds rows out, or out-of-fold scores
     (:class:`skdeepad.ThresholdedDetector` with ``cv``).
 
     Scoring n rows takes ``n * n_rows`` kernels.

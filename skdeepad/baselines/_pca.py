@@ -24,10 +24,10 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
     Parameters
     ----------
     n_components : int or float, default=0.9
-        Components to keep, fewer than there are features; a float in (0, 1) keeps as
-        many as explain that share of the variance, but for the last one where that
-        leaves no training row an error: its direction is what can be out of line. With
-        a number of components that leaves none, all that is off them is an anomaly.
+        Components to keep, fewer than there are features. A float in (0, 1) keeps as
+        many as explain that share of the variance, and one fewer where no training row
+        would have an error left, by which to tell rows apart. Where an int leaves none
+        of them an error, every row off the components is an anomaly.
     random_state : int, RandomState instance or None, default=None
         Used where :class:`sklearn.decomposition.PCA` chooses a randomised solver.
     {threshold_parameters}

@@ -59,11 +59,10 @@ class AnoGAN(AdversarialMixin, ReconstructionMixin, BaseAutoencoderDetector):
     discriminator is sure, in place of ``log(1 - D(G(z)))``.
 
     The search begins at the origin, the likeliest point, so that a row has one score:
-    the authors begin at random. Training rows are searched for too, for the threshold.
-    A search for 1,000 rows of a table takes some 0.4 seconds on a processor's core, and
-    for 1,000 images of 28 x 28 pixels a minute or more; ``fit`` takes as long once
-    more, and not where ``threshold`` is a number. Parameters of the search count from
-    the next ``fit``, as all others.
+    the authors begin at random. A search for 1,000 rows of a table takes some 0.4
+    seconds on a processor's core, and for 1,000 images of 28 x 28 pixels a minute or
+    more; ``fit`` searches for its training rows as well, unless ``threshold`` is a
+    number. Parameters of the search count from the next ``fit``, as all others.
 
     ``dropout`` and ``batch_norm`` are refused: rows and generated ones pass through the
     same layers; so is ``early_stopping``: no loss says how alike they are. ``history_``

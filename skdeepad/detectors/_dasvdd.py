@@ -84,10 +84,10 @@ class DASVDD(SupportMixin, ReconstructionMixin, BaseAutoencoderDetector):
     ``feature_errors`` divides the reconstruction term among the features; the
     distance belongs to no feature.
 
-    Layers and training have defaults for tables (``docs/defaults.md``). For MNIST, its
-    pixels divided by 255 and not standardized, the paper has layers of 1024 units and
-    a code of 256 (section 4.3). This reaches its figure for the digit 8, an AUROC of
-    0.942, with 0.943::
+    Layers and training have defaults for tables (documentation, *Defaults, and what to
+    tune*). For MNIST, its pixels divided by 255 and not standardized, the paper has
+    layers of 1024 units and a code of 256 (section 4.3). This reaches its figure for
+    the digit 8, an AUROC of 0.942, with 0.943::
 
         DASVDD(
             hidden_layer_sizes=(1024, 256), latent_dim=None, standardize=False,

@@ -44,9 +44,9 @@ class DeepSVDD(SupportMixin, BaseAutoencoderDetector):
         far from the centre as that is: a row at the mean of standardised data is an
         anomaly. With one all rows may come to lie at the centre in hundreds of epochs
         or with large steps; in the few there are by default they do not, and scores
-        are better (``docs/defaults.md``). ``batch_norm`` takes the bias away again.
-        False is for long training, and for rows to which zero is no typical value, such
-        as pixels in [0, 1].
+        are better (documentation, *Defaults, and what to tune*). ``batch_norm`` takes
+        the bias away again. False is for long training, and for rows to which zero is
+        no typical value, such as pixels in [0, 1].
     pretrain_epochs : int, default={pretrain_epochs}
         Passes over the training rows by which an autoencoder is trained first, with the
         same step and batch size; its encoder is then where training starts, as in the
@@ -75,8 +75,8 @@ class DeepSVDD(SupportMixin, BaseAutoencoderDetector):
     holds.
 
     Training draws its own rows to the centre: by the default threshold 17 % of new
-    normal rows are flagged on ADBench (``docs/thresholds.md``). Take
-    ``threshold="conformal"``, which holds rows out.
+    normal rows are flagged on ADBench (documentation, *What thresholds do on new
+    rows*). Take ``threshold="conformal"``, which holds rows out.
 
     References
     ----------

@@ -70,7 +70,7 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
     that is flat, an image without strokes. All pixels share one scale of levels. With
     ``standardize=True`` it is that of each pixel's own mean and standard deviation, so
     that a pixel which was seldom lit is far out when it is; with ``standardize=False``
-    it is that of the images, by which most of MNIST's digits are told apart worse than
+    it is that of the images, by which half of MNIST's digits are told apart worse than
     by chance.
 
     ``feature_errors`` gives the surprisal of each pixel; they add up to the anomaly

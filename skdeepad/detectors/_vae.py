@@ -63,10 +63,10 @@ default="expected_latent"
     Early stopping and ``support_fraction`` go by the bound at the posterior's mean
     (eq. 17), which takes no noise, whatever the ``scoring``.
 
-    Layers and training have defaults for tables (``docs/defaults.md``). The paper's
-    training is ``max_epochs=1000, early_stopping=True, n_iter_no_change=20,
-    learning_rate=1e-4, batch_size=128``, and its networks for images
-    ``standardize=False, output_activation="sigmoid", architecture="conv",
+    Layers and training have defaults for tables (documentation, *Defaults, and what to
+    tune*). The paper's training is ``max_epochs=1000, early_stopping=True,
+    n_iter_no_change=20, learning_rate=1e-4, batch_size=128``, and its networks for
+    images ``standardize=False, output_activation="sigmoid", architecture="conv",
     hidden_layer_sizes=(32, 32), latent_dim=32`` (section 4.1).
 
     A posterior's standard deviation counts as at most ``exp(5)``, in the score too: the

@@ -17,15 +17,14 @@ from skdeepad.thresholds._labels import check_labels, check_scores
 class LabelFreeScorer:
     """Scorer that needs no anomalies: ROC AUC against disturbed normal rows.
 
-    Each normal row that it is given is copied, and a tenth of the copy's features,
-    one at least, are moved by normal noise of three standard deviations: a detector
-    scores high when it tells rows from such copies. (That detection is
-    classification against made-up rows is from [1]_; these rows are the ones that
-    did best over real data in ``benchmarks/label_free.py``.) The rank correlation
-    with the AUROC of true anomalies is 0.3 on average over 29 sets: it avoids
-    bad choices, and seldom finds the best one; see ``docs/label_free.md``. Where
-    anomalies are among the rows, it prefers detectors that have learnt these: do not
-    choose a ``support_fraction`` by it.
+    Each normal row that it is given is copied, and a tenth of the copy's features, one
+    at least, are moved by normal noise of three standard deviations: a detector scores
+    high when it tells rows from such copies. (That detection is classification against
+    made-up rows is from [1]_; these rows are the ones that did best over real data.)
+    The rank correlation with the AUROC of true anomalies is 0.3 on average over 29
+    sets: it avoids bad choices, and seldom finds the best one (documentation,
+    *Choosing without labels*). Where anomalies are among the rows, it prefers
+    detectors that have learnt these: do not choose a ``support_fraction`` by it.
 
     Use it as ``scoring=`` with rows that were not trained on (any ``cv``). With
     ``{"max_epochs": [...]}`` as the grid of :class:`BatchedGridSearchCV`, whose

@@ -24,16 +24,15 @@ from skdeepad._warnings import silence, warn
 class BatchedGridSearchCV(GridSearchCV):
     """:class:`~sklearn.model_selection.GridSearchCV` that trains networks together.
 
-    The same call, attributes and scores: the search is scikit-learn's own, and only
-    the training of this package's deep detectors (also within pipelines) is done
+    The same call, attributes and scores: the search is scikit-learn's own, and only the
+    training of this package's deep detectors (also within pipelines) is done
     beforehand, by the workers that then score the candidates. Candidates that differ
     only in what leaves the networks' shape alone (learning rate, weight decay, dropout,
     noise, ``beta``, ``gamma``, seeds, ``n_estimators``, ``max_epochs``, thresholds,
     ways of scoring) train together with all folds as members of one network, each on
-    its own rows; other parameters split the grid into groups, and so do numbers of
-    training rows, where folds differ in them by one. Candidates that differ
-    only in ``max_epochs``, ``threshold``, ``contamination`` or a VAE's scoring are
-    trained once.
+    its own rows; other parameters split the grid into groups, and so do folds whose
+    training parts are not of one size. Candidates that differ only in ``max_epochs``,
+    ``threshold``, ``contamination`` or a VAE's scoring are trained once.
 
     Parameters
     ----------

@@ -147,15 +147,15 @@ class OneClassKFold(OneClassSplitter):
     random_state : int, RandomState instance or None, default=None
         Draws the order where ``shuffle=True``; else leave None.
     anomalies : {"all", "split"}, default="all"
-        Which anomalies a fold is tested on: all of them, the most use of few
-        labelled ones (the folds' scores then have them in common); or its share of
-        them, so that each row is tested once, as ``cross_val_predict`` needs, for
-        whose other methods than "predict" the labels stay out: ``cross_val_predict(
-        detector, X, cv=list(splitter.split(X, y)), method="decision_function")``, of a
-        detector with ``threshold=0.0``. Its decision function is its score then;
-        otherwise each fold's is above a threshold of its own, and not to be compared.
-        With "all" a fold holds ``n_splits`` times the share of anomalies: ROC AUC stays
-        comparable, while average precision, precision and F-measure come out too high.
+        Which anomalies a fold is tested on. "all" makes the most of few: each fold is
+        tested on all of them, which the folds' scores then have in common, and holds
+        ``n_splits`` times their share. ROC AUC stays comparable, while average
+        precision, precision and F-measure come out too high. "split" tests each in one
+        fold only, as ``cross_val_predict`` needs. For out-of-fold scores call that as
+        ``cross_val_predict(detector, X, cv=list(splitter.split(X, y)),
+        method="decision_function")``: without ``y``, which scikit-learn would recode,
+        and of a detector with ``threshold=0.0``, whose decision function is its score
+        (others are above a threshold of their fold's own, and not to be compared).
 
     Raises
     ------

@@ -19,11 +19,13 @@ MIN_TAIL = 10
 class MAD(Strategy):
     """Cut at ``n_deviations`` robust standard deviations above the median score.
 
-    The deviation is the median absolute deviation from the median, times 1.4826,
-    which is the standard deviation where scores are normal ([1]_). Neither
-    moves when fewer than half of the training rows are anomalies. Anomaly scores
-    are mostly skewed to the right: the false-alarm rate is then above that of a
-    normal distribution (0.13 % at 3).
+    The deviation is the median absolute deviation from the median, times 1.4826, which
+    is the standard deviation where scores are normal ([1]_). As long as fewer than half
+    of the training rows are anomalies, these move both only so far, however large their
+    scores are: of normal scores the cut at 3 goes to 3.6 where a tenth of the rows are
+    anomalies, and to 5.1 where a quarter are. Anomaly scores are mostly skewed to the
+    right: the false-alarm rate is then above that of a normal distribution (0.13 % at
+    3).
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ class ParetoTail(Strategy):
     """Peaks over threshold: a generalised Pareto distribution of the largest scores.
 
     The ``tail_fraction`` largest anomaly scores are fitted by a generalised Pareto
-    distribution, whose shape any tail takes far enough out, and the cut is where
+    distribution, whose shape most tails take far enough out, and the cut is where
     it leaves the share ``alpha`` of normal rows ([1]_, eq. 1; the fit is SciPy's
     maximum likelihood). ``alpha`` may be smaller than one over the number of training
     rows, but is then an extrapolation: at 0.001 and from 100 rows, 0.008 of
@@ -131,8 +133,9 @@ class ParetoTail(Strategy):
         n_tail = len(tail)
         self._check_size(n_tail, len(errors))
         values, counts = np.unique(tail, return_counts=True)
+        is_frequent = (counts >= MIN_TAIL) & (counts > self.alpha * len(errors))
         if len(values) == 1:
-            return -errors[-1]
+            return -(errors[-1] if is_frequent[0] else start)
         # Scaled to a mean of one, where the search for the parameters starts.
         excess = tail - start
         scale = excess.mean()
@@ -141,7 +144,6 @@ class ParetoTail(Strategy):
         beyond = min(1.0, self.alpha * len(errors) / n_tail)
         cut = start + scale * genpareto.isf(beyond, shape, scale=spread)
         # The distribution knows no ties, and may end right below some.
-        is_frequent = (counts >= MIN_TAIL) & (counts > self.alpha * len(errors))
         frequent = values[is_frequent]
         return -max(cut, frequent.max(initial=start))
 

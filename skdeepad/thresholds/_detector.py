@@ -92,16 +92,16 @@ class ThresholdedDetector(BaseDetector):
         and deviation, 0 below the mean ([3]_, normal scaling): a common scale
         for scores, not a calibrated probability.
     cv : int, cross-validation generator or iterable, default=None
-        Out-of-fold scores choose the offset: of each fold's test rows, by a
-        detector trained on the normal rows among its training rows. The detector
-        in use is then trained on all normal rows. A row in several test parts
-        counts once, by its mean score. None scores the training rows again. The
-        detector in use was trained on more rows than those of the folds and scores a
-        little otherwise, so that the rate is nearly the one asked for: with
-        ``contamination=0.05``, by detector, 3.6 to 7.0 % of new normal rows were
-        flagged on ADBench (``docs/thresholds.md``). ``threshold="conformal"`` without
-        ``cv`` has a guarantee. Where a splitter needs groups, give
-        ``cv=list(splitter.split(X, y, groups))``.
+        Out-of-fold scores choose the offset: of each fold's test rows, by a detector
+        trained on the normal rows among its training rows. The detector in use is then
+        trained on all normal rows. A row in several test parts counts once, by its mean
+        score. None scores the training rows again. The detector in use was trained on
+        more rows than those of the folds and scores a little otherwise, so that the
+        rate is nearly the one asked for: with ``contamination=0.05``, by detector, 3.6
+        to 7.0 % of new normal rows were flagged on ADBench (documentation, *What
+        thresholds do on new rows*). ``threshold="conformal"`` without ``cv`` has a
+        guarantee. Where a splitter needs groups, give ``cv=list(splitter.split(X, y,
+        groups))``.
     n_jobs : int, default=None
         Folds trained side by side, as in :class:`joblib.Parallel`.
     {threshold_parameters}

@@ -91,8 +91,9 @@ class MaxTrain(Strategy):
 class Quantile(Strategy):
     """A share ``contamination`` of the training rows are anomalies.
 
-    Labelled ones do not count among these. Of new normal rows more are flagged, since a
-    detector gives its training rows good scores: see ``docs/thresholds.md``.
+    Where there are labels, the share is one of the rows of +1. Of new normal rows more
+    are flagged, since a detector gives the rows it was trained on better scores
+    (documentation, *What thresholds do on new rows*).
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """The benchmark of the defaults in small."""
 
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -71,3 +72,45 @@ def test_rows_of_other_defaults_are_not_used(wine, tmp_path, monkeypatch):
     monkeypatch.setitem(defaults.DETECTORS, "DASVDD", other)
     defaults.main(arguments)
     assert len(pd.read_csv(tmp_path / "defaults.csv")) == 4
+
+
+def test_the_tables_of_the_documentation_are_the_committed_rows():
+    root = Path(defaults.__file__).parents[1]
+    rows = pd.read_csv(root / "benchmarks/results/defaults.csv")
+    means = rows.groupby(["detector", "settings"])["auroc"].mean()
+    means = means.map("{:.3f}".format).to_dict()
+    text = (root / "docs/defaults.md").read_text()
+    header = "| batch | epochs | step size |"
+    courses, changes = (
+        [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+        for lines in (_table(text, header), _table(text, "| detector | change |"))
+    )
+    names = [name for name in courses[0][3:] if name]
+    n_values = 0
+    for batch, epochs, step, *values in courses[2:]:
+        for name, value in zip(names, values, strict=True):
+            detector = next(own for own in defaults.DETECTORS if own.startswith(name))
+            settings = (
+                f"batch_size={batch}, max_epochs={epochs}, learning_rate={float(step)}"
+            )
+            assert value.strip("*") == means.pop((detector, settings), "")
+            n_values += value != ""
+    assert n_values > 50
+    # The others are told in words; the defaults may be in both tables.
+    detector, told = None, {}
+    for name, _, value in changes[2:]:
+        detector = name.split(" ")[0] or detector
+        told.setdefault(detector, []).append(value)
+    assert told.keys() >= {detector for detector, _ in means}
+    for name, values in told.items():
+        rest = sorted(value for (own, _), value in means.items() if own == name)
+        assert rest in (
+            sorted(value for value in values if "*" not in value),
+            sorted(value.strip("*") for value in values),
+        )
+
+
+def _table(text, header):
+    """Lines of the table that begins so."""
+    lines = text[text.index(header) :].splitlines()
+    return lines[: lines.index("")]

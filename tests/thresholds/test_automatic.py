@@ -165,6 +165,16 @@ def test_pareto_tail_flags_no_level_of_many_rows():
     assert ParetoTail(alpha=0.001).find_offset(-errors) <= -29.0
 
 
+@pytest.mark.parametrize(("alpha", "is_flagged"), [(0.005, False), (0.05, True)])
+def test_pareto_tail_of_one_score_is_flagged_where_it_is_rare(alpha, is_flagged):
+    errors = np.r_[np.zeros(990), np.full(10, 5.0)]
+    threshold = ParetoTail(alpha=alpha)
+    assert (-5.0 < threshold.find_offset(-errors)) == is_flagged
+    # As a tail of two scores is.
+    offset = threshold.find_offset(-np.r_[errors[1:], 5.5])
+    assert (-5.0 < offset) == is_flagged
+
+
 @pytest.mark.parametrize("largest", [np.arange(1.0, 5.0), np.full(4, 9.0)])
 def test_pareto_tail_of_few_different_scores_is_refused(largest):
     errors = np.r_[np.zeros(196), largest]
