@@ -115,7 +115,8 @@ def gather(x, rows, out):
 
 def subset(X, indices):
     """Some rows of an array, a copy; where it would be large, :class:`RowSubset`."""
-    if len(indices) * X.shape[1] * X.itemsize > _working_memory():
+    n_bytes = len(indices) * X.shape[1] * X.itemsize
+    if n_bytes > min(SCALE_BYTES, _working_memory()):
         return RowSubset(X, indices)
     return X[indices]
 

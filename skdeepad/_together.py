@@ -224,12 +224,13 @@ class Trained:
 
 
 def _digest(X):
-    """What tells rows from others."""
-    if not isinstance(X, np.ndarray):
-        return joblib.hash(X)
-    # As joblib would, which takes longer to get there than to hash.
-    rows = np.ascontiguousarray(X)
-    return X.shape, X.dtype.str, sha1(rows, usedforsecurity=False).digest()
+    """What tells rows from others, however they are held."""
+    from skdeepad._rows import chunks
+
+    digest = sha1(usedforsecurity=False)
+    for rows in chunks(X):
+        digest.update(np.ascontiguousarray(X[rows]))
+    return X.shape, X.dtype.str, digest.digest()
 
 
 class _Key(NamedTuple):

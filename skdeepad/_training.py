@@ -185,7 +185,7 @@ def train(
     replayed=False,
     select=None,
 ):
-    """Train all members of a network on rows that are already on its device.
+    """Train all members of a network, on rows that are on its device or streamed.
 
     Parameters
     ----------

@@ -256,6 +256,18 @@ def test_rows_without_a_label_among_labels_are_refused(cls, missing, found, prob
 
 
 @every
+def test_a_sparse_y_is_ignored(cls, problem):
+    """Several labels a row, for a classifier behind the detector."""
+    X, _ = problem
+    expected = make(cls).fit(X).score_samples(X)
+    several = sparse.csr_matrix(np.eye(len(X), 3, dtype=int))
+    scores = make(cls).fit(X, several).score_samples(X)
+    np.testing.assert_array_equal(scores, expected)
+    with pytest.raises(ValueError, match=r"one label a row.* needs them"):
+        make(cls, threshold="roc").fit(X, several)
+
+
+@every
 def test_all_missing_labels_are_none(cls, problem):
     X, _ = problem
     expected = make(cls).fit(X).score_samples(X)

@@ -167,7 +167,7 @@ class KernelPCADetector(
     def _score_samples(self, X):
         def score(norms, codes):
             errors = norms - np.square(codes).sum(axis=1)
-            return -np.where(errors > ROUNDING, errors, 0.0)
+            return -np.where(errors <= ROUNDING, 0.0, errors)  # NaN stays NaN
 
         return self._map_rows(X, score)
 

@@ -87,7 +87,7 @@ def fetch_adbench(name, *, data_home=None, download_if_missing=True, return_X_y=
     ----------
     name : str
         A name of :func:`list_adbench`, with or without its number: "6_cardio"
-        or "cardio".
+        or "cardio". Capitals do not matter.
     data_home : path-like, default=None
         Folder of the data, see :func:`get_data_home`; the file is
         ``adbench/6_cardio.npz`` in it.
@@ -109,8 +109,12 @@ def fetch_adbench(name, *, data_home=None, download_if_missing=True, return_X_y=
     OSError
         When the file is missing and can not be downloaded.
     """
-    by_short_name = {full.split("_", 1)[1].lower(): full for full in BLOB_IDS}
-    full = name if name in BLOB_IDS else by_short_name.get(name.lower())
+    names = {
+        each.lower(): full
+        for full in BLOB_IDS
+        for each in (full, full.split("_", 1)[1])
+    }
+    full = names.get(str(name).lower())
     if full is None:
         raise ValueError(
             f"{name!r} is no ADBench data set: use one of {list(BLOB_IDS)}."

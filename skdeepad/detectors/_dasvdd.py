@@ -153,7 +153,7 @@ class DASVDD(SupportMixin, ReconstructionMixin, BaseAutoencoderDetector):
     @property
     def center_(self):
         check_is_fitted(self)
-        return self._state["center.value"][:, 0]
+        return self._state["center.value"][:, 0].copy()  # the fitted one stays
 
     @property
     def gamma_(self):

@@ -118,7 +118,7 @@ class DeepSVDD(SupportMixin, BaseAutoencoderDetector):
     @property
     def center_(self):
         check_is_fitted(self)
-        return self._state["center.value"][:, 0]
+        return self._state["center.value"][:, 0].copy()  # the fitted one stays
 
     def _check_input(self, X, y):
         if self.pretrain_epochs:

@@ -1,6 +1,7 @@
 """Reading label vectors and scores, and saying what is wrong with them."""
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 
 from skdeepad._warnings import warn
@@ -31,6 +32,8 @@ def check_other_labels(y):
     ``y`` holds other values than +1 and -1, or has another shape than a vector's. All
     else is no label vector.
     """
+    if issparse(y) and y.ndim == 2 and y.shape[1] > 1:
+        return  # several labels a row, for a classifier behind this detector
     y = _column_as_vector(y)
     if y.ndim != 1:
         if y.ndim == 0 or _are_labels(y):
@@ -51,7 +54,8 @@ def check_other_labels(y):
         missing = "0" if 0 in known else "NaN"
         raise ValueError(
             f"y holds {missing} beside labels of +1 (normal) or -1 (anomaly). Leave "
-            "rows without a label out, or label them +1 to train on them."
+            "rows without a label out, or label them +1 to train on them. (Classes for "
+            "a classifier behind this detector, give as text.)"
         )
     _refuse_mistakes(numbers, numbers)
     _warn_of_two_classes(known)

@@ -57,7 +57,7 @@ def test_fetch_downloads_once(published, tmp_path):
     # For others to read, where the user's files are.
     assert path.stat().st_mode == published.stat().st_mode
     published.unlink()
-    bunch = fetch_adbench("6_cardio", data_home=home)
+    bunch = fetch_adbench("6_Cardio", data_home=home)
     np.testing.assert_array_equal(bunch.data, X)
     assert bunch.name == "6_cardio"
 
