@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
@@ -894,6 +895,28 @@ def test_rows_may_be_changed_after_the_fit(cls, labelled, problem):
     expected = detector.score_samples(X)
     rows[:] = 99.0
     np.testing.assert_array_equal(detector.score_samples(X), expected)
+
+
+# To a PixelCNN a number is a class, and NaN an index out of range.
+@pytest.mark.parametrize("cls", [c for c in ALL if c.__name__ != "PixelCNNDetector"])
+def test_a_nan_that_nobody_looked_for_is_no_normal_row(cls, problem):
+    X, _ = problem
+    detector = make(cls).fit(X)
+    rows = np.array(X[:3])
+    rows[0, 0] = np.nan
+    with config_context(assume_finite=True):
+        assert detector.predict(rows)[0] == -1
+
+
+@pytest.mark.parametrize("cls", [c for c in DEEP if hasattr(c, "center_")])
+def test_a_centre_that_is_changed_changes_no_score(cls, problem):
+    X, _ = problem
+    detector = make(cls).fit(X)
+    expected = detector.score_samples(X)
+    center = detector.center_
+    center += 1.0
+    again = pickle.loads(pickle.dumps(detector))
+    np.testing.assert_array_equal(again.score_samples(X), expected)
 
 
 @every

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 import skdeepad._rows
 from skdeepad import DASVDD, AutoencoderDetector
-from skdeepad._rows import RowSubset, Streamed, gather, place
+from skdeepad._rows import RowSubset, Streamed, gather, place, subset
 from tests.conftest import every_deep, every_lowering, lowered, make
 
 
@@ -95,6 +95,15 @@ def test_labelled_rows_are_not_copied(problem, memmap, places, no_memory, monkey
     for name, value in resident._state.items():
         np.testing.assert_array_equal(streamed._state[name], value)
     assert streamed.offset_ == resident.offset_
+
+
+def test_few_rows_are_copied_and_many_are_indexed(monkeypatch):
+    X, indices = np.arange(24.0).reshape(12, 2), np.array([1, 3, 4, 11])
+    assert isinstance(subset(X, indices), np.ndarray)
+    monkeypatch.setattr(skdeepad._rows, "SCALE_BYTES", 63)  # one less than they take
+    many = subset(X, indices)
+    assert isinstance(many, RowSubset)
+    np.testing.assert_array_equal(many[1:3], X[[3, 4]])
 
 
 def test_gathered_rows_are_the_ones_asked_for(problem):

@@ -109,11 +109,8 @@ def fetch_adbench(name, *, data_home=None, download_if_missing=True, return_X_y=
     OSError
         When the file is missing and can not be downloaded.
     """
-    names = {
-        each.lower(): full
-        for full in BLOB_IDS
-        for each in (full, full.split("_", 1)[1])
-    }
+    names = {full.lower(): full for full in BLOB_IDS}
+    names |= {full.split("_", 1)[1].lower(): full for full in BLOB_IDS}
     full = names.get(str(name).lower())
     if full is None:
         raise ValueError(
