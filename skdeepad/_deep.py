@@ -524,15 +524,14 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         """The file of this fit, or None."""
         if self.checkpoint_dir is None:
             return None
-        from skdeepad._rows import chunks
+        from skdeepad._rows import rows_digest
 
         self._check_checkpoint_dir()
         # Without those that training does not depend on.
         params = self._params_but(self._used_after - {"max_epochs"})
         params["device"] = self._torch_device().type
         before = (self._state, self.n_iter_) if self._continues() else None
-        # In parts: joblib would copy rows that do not lie one after the other.
-        rows = [joblib.hash(np.ascontiguousarray(X[chunk])) for chunk in chunks(X)]
+        rows = rows_digest(X)
         parts = qualified_name(self), hashed(params), rows, before, __version__
         digest = joblib.hash(parts)
         return Checkpoint(self.checkpoint_dir, f"{type(self).__name__}-{digest}")

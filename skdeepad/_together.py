@@ -7,7 +7,6 @@ and is then fitted as always: each fit finds its networks trained (:class:`Train
 import copy
 from contextlib import contextmanager, suppress
 from functools import partial
-from hashlib import sha1
 from itertools import chain, pairwise
 from math import prod
 from typing import NamedTuple
@@ -62,9 +61,11 @@ class Requests:
 
     def serve(self, detector, X):
         """Note a task's first detector and its rows; equal rows are kept once."""
+        from skdeepad._rows import rows_digest
+
         # A task may go on after it was refused a fit: a search within it does.
         if self._first is None and self._has_room(X.shape, detector):
-            digest = self._digests.get(id(X)) or _digest(X)
+            digest = self._digests.get(id(X)) or rows_digest(X)
             if digest not in self._rows:
                 if not self._has_room((self._n_numbers + prod(X.shape),), detector):
                     raise Deferred
@@ -210,7 +211,9 @@ class Trained:
         """Make a detector as the one trained for it; False where there is none."""
         if not self._outcomes:
             return False
-        key = _key(detector, _digest(X))
+        from skdeepad._rows import rows_digest
+
+        key = _key(detector, rows_digest(X))
         outcome = self._outcomes.get(key)
         # Without a random_state the members of an ensemble are to be different ones.
         if outcome is None or (detector.random_state is None and key in self._in_task):
@@ -221,16 +224,6 @@ class Trained:
             raise outcome
         detector._adopt(outcome)
         return True
-
-
-def _digest(X):
-    """What tells rows from others, however they are held."""
-    from skdeepad._rows import chunks
-
-    digest = sha1(usedforsecurity=False)
-    for rows in chunks(X):
-        digest.update(np.ascontiguousarray(X[rows]))
-    return X.shape, X.dtype.str, digest.digest()
 
 
 class _Key(NamedTuple):
