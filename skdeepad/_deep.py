@@ -407,6 +407,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
             check_group()
             seeds = same_for_all(seeds)
         self._noise_seed = int(seeds[0])
+        make_network = partial(self._build_network, X.shape[1])
         if continued:
             before, first_epoch = self.history_, self.n_iter_
             network = self._continued_network(device)
@@ -417,7 +418,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
                 self.scaler_ = _learn_scale(X, self.standardize)
             else:
                 self.scaler_, x = scaled
-            network = build(partial(self._build_network, X.shape[1]), seeds)
+            network = build(make_network, seeds)
             if device.type != "cpu":
                 network.to(device)
         if scaled is None:
@@ -435,12 +436,11 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
                 self._split_seeds, len(X), self._n_validation(X)
             )
         self.device_ = str(device)
-        return Run(network, x, rows, held_out, seeds, first_epoch, before)
+        return Run(make_network, network, x, rows, held_out, seeds, first_epoch, before)
 
     @in_own_modes
     def _train(self, run, **options):
         """Train the networks of a :class:`Run`; see ``skdeepad._training.train``."""
-        from skdeepad._nn import set_dtype
         from skdeepad._settings import gpu_settings
         from skdeepad._training import (
             EarlyStopping,
@@ -449,12 +449,11 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
             train,
         )
 
-        set_dtype(run.network, self._product_dtype(run))
-        phases = self._phases(run.network)
+        dtype = self._product_dtype(run)
+        phases, select, loss = self._trained_by(run.network, dtype)
         if run.optimizers:
             load_phases_state(phases, _to_tensors(run.optimizers))
         n_rows = len(run.x) if run.rows is None else run.rows.shape[1]
-        select = self._selection(run.network)
         options = {
             "seeds": run.seeds,
             "max_epochs": self.max_epochs,
@@ -465,20 +464,45 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
             "select": select,
         } | options
         if run.held_out is not None:
-
-            def loss(x):
-                return self._loss(run.network, x if select is None else select(x))
-
             options["early_stopping"] = EarlyStopping(
                 run.held_out,
                 loss,
                 self.n_iter_no_change,
                 self._n_batch(run.held_out.shape[1]),
             )
+            # A GPU's step of few members takes hardly less time than one of many.
+            if run.x.device.type == "cpu" and self._is_known():
+                options["narrowed"] = partial(self._narrowed, run.make_network, dtype)
         with gpu_settings(run.x.device, tf32=self.precision == "tf32"):
             outcome = train(run.network, phases, run.x, run.rows, **options)
         run.optimizers = phases_state(phases)
         return outcome
+
+    def _trained_by(self, network, dtype):
+        """A network's phases, what selects its rows, and its loss of held-out ones."""
+        from skdeepad._nn import set_dtype
+
+        set_dtype(network, dtype)
+        phases, select = self._phases(network), self._selection(network)
+
+        def loss(x):
+            return self._loss(network, x if select is None else select(x))
+
+        return phases, select, loss
+
+    def _narrowed(self, make_network, dtype, network, places, members):
+        """The members in some places of a network, and what they are trained by."""
+        import torch
+
+        from skdeepad._training import some_members
+
+        theirs = copy.copy(self)
+        for name in self._used_within:
+            value = getattr(self, name)
+            if torch.is_tensor(value):  # one for each member
+                setattr(theirs, name, value[members])
+        network = some_members(make_network, network, places)
+        return network, *theirs._trained_by(network, dtype)
 
     def _selection(self, network):
         """What picks the rows of a batch to train on; None takes all."""
@@ -487,10 +511,15 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
     def _replays(self, device):
         """Whether steps are recorded and replayed."""
         if self.cuda_graphs == "auto":
-            # A user's own step may go by numbers that a recording does not see change.
-            is_known = type(self).__module__.partition(".")[0] == "skdeepad"
-            return is_known and device.type == "cuda" and not self.distributed
+            return self._is_known() and device.type == "cuda" and not self.distributed
         return bool(self.cuda_graphs)
+
+    def _is_known(self):
+        """Whether steps depend on tensors of the network and the optimizers alone.
+
+        A user's own may go by other numbers, which change from step to step.
+        """
+        return type(self).__module__.partition(".")[0] == "skdeepad"
 
     def _check_cuda_graphs(self, device):
         if device.type != "cuda":
@@ -863,6 +892,8 @@ class Run:
 
     Attributes
     ----------
+    make_network : callable
+        Maps a number of members to a network like theirs.
     network : Module
     x : Tensor or Streamed of shape (n, n_features)
     rows, held_out : Tensor of shape (members, n_rows), or None
@@ -875,6 +906,7 @@ class Run:
         Their state, before training and after.
     """
 
+    make_network: Any
     network: Any
     x: Any
     rows: Any

@@ -55,6 +55,11 @@ class FlatParameters:
             return [flat]
         return [view[members].flatten() for view in self._views(flat)]
 
+    def at(self, flat, places):
+        """A flat tensor of the members in some places, a copy."""
+        places = places.to(flat.device)
+        return torch.cat([view[places].flatten() for view in self._views(flat)])
+
     def spread(self, values):
         """One value a member, ``(k,)``, or one for all, for each number."""
         values = torch.as_tensor(values, dtype=torch.float32, device=self.values.device)

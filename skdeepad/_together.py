@@ -401,6 +401,7 @@ def _join(courses):
             x[start : start + len(section)] = section
     make_network = partial(courses[0].detectors[0]._build_network, x.shape[1])
     run = Run(
+        make_network,
         merge(make_network, [course.part for course in courses]),
         x,
         joined(rows),

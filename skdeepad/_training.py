@@ -1,6 +1,7 @@
 """The training loop that all detectors share; importing this imports torch."""
 
 from collections import Counter
+from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from math import isfinite
@@ -25,6 +26,8 @@ from skdeepad._settings import allow_onednn, limit_threads
 GATHER_BYTES = 2**20
 # Bytes of the widest place of a pass without gradients: about what a cache holds.
 CHUNK_BYTES = 2**21
+# Share of a network's members that still train at which the others are left behind.
+NARROWED_AT = 0.75
 
 
 def build(make_network, seeds):
@@ -65,6 +68,14 @@ def merge(make_network, parts):
     for layer, *own in zip(_joinable(network), *settings, strict=True):
         layer.join(own)
     return network
+
+
+def some_members(make_network, network, places):
+    """A network of the members in some places of another, as they stand."""
+    _, state, settings = take_apart(network)
+    state = {name: value[places.to(value.device)] for name, value in state.items()}
+    settings = [[own[place] for place in places.tolist()] for own in settings]
+    return merge(make_network, [(len(places), state, settings)])
 
 
 def _joinable(network):
@@ -111,9 +122,9 @@ class GradientPhase:
         self.share, self._after_step = share, after_step
         self.distributed = False
         self._parameters = list(parameters)
-        flat = FlatParameters(self._parameters)
-        self._gradients = flat.gradients
-        self._optimizer = optimizer(flat)
+        self._flat = FlatParameters(self._parameters)
+        self._gradients = self._flat.gradients
+        self._optimizer = optimizer(self._flat)
 
     def state_dict(self):
         """The optimizer's state, a dict of tensors."""
@@ -122,6 +133,13 @@ class GradientPhase:
     def load_state_dict(self, state):
         """Go on as the optimizer that the state is of."""
         self._optimizer.load_state_dict(state)
+
+    def state_at(self, places):
+        """The state of the members in some places."""
+        return {
+            name: self._flat.at(value, places) if value.dim() else value
+            for name, value in self.state_dict().items()
+        }
 
     def step(self, x):
         if self.distributed:
@@ -184,6 +202,7 @@ def train(
     distributed=False,
     replayed=False,
     select=None,
+    narrowed=None,
 ):
     """Train all members of a network, on rows that are on its device or streamed.
 
@@ -221,6 +240,11 @@ def train(
         Whether steps are recorded as a CUDA graph and replayed.
     select : callable, default=None
         Maps a batch to the rows of it to train on, as many as it decides.
+    narrowed : callable, default=None
+        Maps a network, places in it and the numbers of the members there to a network
+        of these alone, its phases and ``select``, and the loss of its held-out rows.
+        With it, members that early stopping has stopped are left behind and cost no
+        more time.
 
     Returns
     -------
@@ -236,55 +260,44 @@ def train(
     Diverged
         When a loss is not finite and ``diverged`` is None.
     """
-    progress = _Progress(network, phases, first_epoch, early_stopping)
+    trainee = _Trainee(network, phases, select, rows, seeds)
+    progress = _Progress(trainee, first_epoch, early_stopping)
     progress.active[list(diverged or ())] = False
     last_epoch, stop = first_epoch + max_epochs, False
-    layers = random_layers(network)
-    own = (_processes.rank(),) if distributed else ()
-    for phase in phases:
-        phase.distributed = distributed
-    totals = {}
-    step = partial(_step, phases, totals, select)
-    if replayed:
-        step = ReplayedStep(step, [layer for _, layer in layers])
-    with (
-        limit_threads(X.device, 3 * batch_size * network.work),
-        allow_onednn(X.device),
-    ):
-        if checkpoint is not None and (state := checkpoint.load()):
-            progress.load_state_dict(state)
-        elif early_stopping is not None and first_epoch:
-            # A warm start keeps the weights it found, unless it finds better ones.
+    if checkpoint is not None and (state := checkpoint.load()):
+        progress.load_state_dict(state, narrowed)
+    elif early_stopping is not None and first_epoch:
+        # A warm start keeps the weights it found, unless it finds better ones.
+        with _settings(X.device, network, batch_size):
             early_stopping.update(early_stopping.validate(X).cpu())
-        prepare(network)
-        while progress.active.any() and progress.epoch < last_epoch and not stop:
-            epoch = progress.epoch
-            if reports is not None:
-                reports.epoch_begin()
-            n_train = len(X) if rows is None else rows.shape[1]
-            n_steps = -(-n_train // batch_size)
-            seed_layers(layers, seeds, (epoch, *own), n_steps, X.device)
-            order = _permutations(seeds, n_train, SHUFFLE, epoch)
-            if rows is not None:
-                # One by one: of all members at once it would take memory for three.
-                for all_rows, places in zip(rows, order, strict=True):
-                    places.copy_(all_rows.index_select(0, places))
-            losses = _run_epoch(network, step, totals, X, order, batch_size)
-            if distributed:
-                _processes.average(network)
-            if early_stopping is not None:
-                losses["validation_loss"] = early_stopping.validate(X)
-            losses = {name: loss.cpu() for name, loss in losses.items()}
-            for member, *what in _not_finite(losses, progress.active):
-                if diverged is None:
-                    raise Diverged(diverged_message(member, *what, epoch))
-                diverged[member] = *what, epoch
-                progress.active[member] = False
-            state = progress.end_epoch(losses)
-            if reports is not None:
-                stop = reports.epoch_end(epoch, progress.history, state)
-            if checkpoint is not None:
-                checkpoint.save(progress)
+    while progress.goes_on(last_epoch) and not stop:
+        trainee = progress.trainee
+        with _settings(X.device, trainee.network, batch_size):
+            trainee.begin(distributed, replayed)
+            while (
+                progress.goes_on(last_epoch)
+                and not stop
+                and trainee is progress.trainee
+            ):
+                epoch = progress.epoch
+                if reports is not None:
+                    reports.epoch_begin()
+                losses = trainee.run_epoch(X, epoch, batch_size)
+                if early_stopping is not None:
+                    losses["validation_loss"] = early_stopping.validate(X)
+                losses = progress.of_all(losses)
+                for member, *what in _not_finite(losses, progress.active):
+                    if diverged is None:
+                        raise Diverged(diverged_message(member, *what, epoch))
+                    diverged[member] = *what, epoch
+                    progress.active[member] = False
+                state = progress.end_epoch(losses)
+                if reports is not None:
+                    stop = reports.epoch_end(epoch, progress.history, state)
+                if checkpoint is not None:
+                    checkpoint.save(progress)
+                if narrowed is not None:
+                    progress.leave_behind(narrowed)
     unconverged = np.zeros(network.members, dtype=bool)
     if early_stopping is not None:
         network.load_state_dict(early_stopping.best)
@@ -293,11 +306,71 @@ def train(
     return progress.history, progress.n_epochs.numpy(), unconverged
 
 
+@contextmanager
+def _settings(device, network, batch_size):
+    """The process's settings for steps of a network, undone after them."""
+    work = 3 * batch_size * network.work
+    with limit_threads(device, work), allow_onednn(device):
+        yield
+
+
+class _Trainee:
+    """Members in training, and what is theirs; parameters as of :func:`train`."""
+
+    def __init__(self, network, phases, select, rows, seeds):
+        self.network, self.phases = network, phases
+        self._select, self._rows, self._seeds = select, rows, seeds
+
+    def at(self, places, members, narrowed):
+        """The members in some places, and their loss of held-out rows."""
+        network, phases, select, loss = narrowed(self.network, places, members)
+        for phase, before in zip(phases, self.phases, strict=True):
+            if hasattr(before, "state_at"):
+                phase.load_state_dict(before.state_at(places))
+        rows, seeds = self._rows[places], self._seeds[places.numpy()]
+        return _Trainee(network, phases, select, rows, seeds), loss
+
+    def begin(self, distributed, replayed):
+        """Prepare epochs, under the settings that they will run with."""
+        for phase in self.phases:
+            phase.distributed = distributed
+        self._distributed = distributed
+        self._layers, self._totals = random_layers(self.network), {}
+        self._step = partial(_step, self.phases, self._totals, self._select)
+        if replayed:
+            layers = [layer for _, layer in self._layers]
+            self._step = ReplayedStep(self._step, layers)
+        prepare(self.network)
+
+    def run_epoch(self, X, epoch, batch_size):
+        """One pass over each member's rows; the mean losses, ``(k,)`` each."""
+        rows, seeds = self._rows, self._seeds
+        n_train = len(X) if rows is None else rows.shape[1]
+        own = (_processes.rank(),) if self._distributed else ()
+        n_steps = -(-n_train // batch_size)
+        seed_layers(self._layers, seeds, (epoch, *own), n_steps, X.device)
+        order = _permutations(seeds, n_train, SHUFFLE, epoch)
+        if rows is not None:
+            # One by one: of all members at once it would take memory for three.
+            for all_rows, places in zip(rows, order, strict=True):
+                places.copy_(all_rows.index_select(0, places))
+        losses = _run_epoch(
+            self.network, self._step, self._totals, X, order, batch_size
+        )
+        if self._distributed:
+            _processes.average(self.network)
+        return losses
+
+
 class _Progress:
     """How far training is: all that the next epoch depends on, but for the data.
 
     Attributes
     ----------
+    trainee : _Trainee
+        The members that have not been left behind.
+    members : Tensor of shape (n_members,)
+        Their numbers among all.
     epoch : int
         The next one's number.
     history, n_epochs
@@ -307,15 +380,46 @@ class _Progress:
     early : EarlyStopping or None
     """
 
-    def __init__(self, network, phases, first_epoch, early):
-        self._network, self._phases = network, phases
-        self._state = network.state_dict()  # the live tensors
+    def __init__(self, trainee, first_epoch, early):
+        self._take(trainee)
+        k = trainee.network.members
+        self.members = torch.arange(k, device="cpu")
         self.epoch, self.history = first_epoch, {}
-        self.active = torch.ones(network.members, dtype=torch.bool, device="cpu")
-        self.n_epochs = torch.zeros(network.members, dtype=torch.long, device="cpu")
+        self.active = torch.ones(k, dtype=torch.bool, device="cpu")
+        self.n_epochs = torch.zeros(k, dtype=torch.long, device="cpu")
         self.early = early
         if early is not None:
-            early.begin(network)
+            early.begin(trainee.network)
+
+    def _take(self, trainee):
+        self.trainee = trainee
+        self._state = trainee.network.state_dict()  # the live tensors
+
+    def goes_on(self, last_epoch):
+        """Whether there is another epoch."""
+        return self.epoch < last_epoch and bool(self.active.any())
+
+    def leave_behind(self, narrowed):
+        """Go on without the members that have stopped, once these are not few."""
+        going = self.active[self.members].nonzero().squeeze(1)
+        if 0 < len(going) <= NARROWED_AT * len(self.members):
+            self._narrow(going, narrowed)
+
+    def _narrow(self, places, narrowed):
+        """Go on with the members in some places of the network."""
+        self.members = self.members[places]
+        trainee, loss = self.trainee.at(places, self.members, narrowed)
+        self._take(trainee)
+        self.early.narrow(places, trainee.network, loss)
+
+    def of_all(self, losses):
+        """Losses ``(k,)`` of all members, NaN for those left behind."""
+        everyone = {}
+        for name, loss in losses.items():
+            loss = loss.cpu()
+            everyone[name] = loss.new_full(self.active.shape, torch.nan)
+            everyone[name][self.members] = loss
+        return everyone
 
     def end_epoch(self, losses):
         """Count an epoch; the tensors that would be kept if it were the last."""
@@ -331,21 +435,24 @@ class _Progress:
     def state_dict(self):
         """Everything, as a dict of tensors."""
         state = {"active": self.active, "n_epochs": self.n_epochs}
+        state["members"] = self.members
         state["epoch"] = torch.tensor(self.epoch, device="cpu")
         state |= prefixed("network", self._state)
-        state |= prefixed("phases", phases_state(self._phases))
+        state |= prefixed("phases", phases_state(self.trainee.phases))
         history = {name: torch.stack(losses) for name, losses in self.history.items()}
         state |= prefixed("history", history)
         if self.early is not None:
             state |= prefixed("early", self.early.state_dict())
         return state
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state, narrowed):
         """Take over everything."""
+        if len(state["members"]) < len(self.members):
+            self._narrow(state["members"], narrowed)
         self.epoch = int(state["epoch"])
         self.active, self.n_epochs = state["active"], state["n_epochs"]
-        self._network.load_state_dict(unprefixed(state, "network"))
-        load_phases_state(self._phases, unprefixed(state, "phases"))
+        self.trainee.network.load_state_dict(unprefixed(state, "network"))
+        load_phases_state(self.trainee.phases, unprefixed(state, "phases"))
         history = unprefixed(state, "history")
         self.history = {k: list(losses.unbind()) for k, losses in history.items()}
         if self.early is not None:
@@ -528,8 +635,15 @@ class EarlyStopping:
         self._network, self._state = network, network.state_dict()
         # Clones: the best weights must not follow the live ones.
         self.best = {name: value.clone() for name, value in self._state.items()}
+        self._members = torch.arange(network.members, device="cpu")
         self._loss = torch.full((network.members,), torch.inf, device="cpu")
         self._waited = torch.zeros(network.members, dtype=torch.long, device="cpu")
+
+    def narrow(self, places, network, loss):
+        """Watch a network of the members in some places of the one before."""
+        self._network, self._state = network, network.state_dict()
+        self._members, self._rows = self._members[places], self._rows[places]
+        self._loss_of = loss
 
     def state_dict(self):
         """Best weights and losses, and how long ago they were."""
@@ -552,12 +666,14 @@ class EarlyStopping:
         return total / self._rows.shape[1]
 
     def update(self, loss):
-        """Record a validation loss ``(k,)``; return which members go on."""
+        """Record a validation loss ``(k,)`` of all; return which members go on."""
         going = self._waited < self._patience
         better = going & (loss < self._loss)
         self._loss = torch.where(better, loss, self._loss)
         self._waited = torch.where(better, 0, self._waited + going)
+        places = better[self._members].nonzero().squeeze(1)
         for name, value in self._state.items():
-            mask = better.to(value.device)
-            self.best[name][mask] = value[mask]
+            here = places.to(value.device)
+            members = self._members[places].to(value.device)
+            self.best[name][members] = value[here]
         return self._waited < self._patience

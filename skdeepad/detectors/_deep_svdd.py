@@ -155,7 +155,7 @@ class DeepSVDD(SupportMixin, BaseAutoencoderDetector):
         seeds = [member_seeds(int(seed), 1)[0] for seed in run.seeds]
         make_network = partial(self._build_autoencoder, run.x.shape[1])
         network = build(make_network, seeds).to(run.x.device)
-        first = Run(network, run.x, run.rows, None, seeds)
+        first = Run(make_network, network, run.x, run.rows, None, seeds)
         super()._train(first, max_epochs=self.pretrain_epochs, diverged=diverged)
         run.network.encoder.load_state_dict(network.encoder.state_dict())
 

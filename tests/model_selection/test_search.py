@@ -37,7 +37,7 @@ from skdeepad.model_selection import (
 )
 from skdeepad.thresholds import Conformal
 from tests import conftest
-from tests.conftest import DEEP, taken
+from tests.conftest import DEEP, every_lowering, taken
 
 CV = OneClassKFold(3, shuffle=True, random_state=0)
 # Where the last bits are the same, and large groups are divided.
@@ -164,6 +164,53 @@ def test_early_stopping_batch_norm_and_architectures(cls, problem):
     }
     grid = taken(cls, grid)
     assert_same(*searches(base, grid, X, y))
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """How many members each epoch trained."""
+    sizes, run_epoch = [], skdeepad._training._run_epoch
+
+    def spy(network, *args):
+        sizes.append(network.members)
+        return run_epoch(network, *args)
+
+    monkeypatch.setattr(skdeepad._training, "_run_epoch", spy)
+    return sizes
+
+
+@pytest.mark.filterwarnings("ignore:.*still improved")
+@every_lowering
+def test_members_that_stopped_are_left_behind(cls, sizes, problem, monkeypatch):
+    """Those that go on keep their own parameters, moments and random numbers."""
+    X, y = problem
+    monkeypatch.setattr(skdeepad._training, "NARROWED_AT", 0.99)
+    base = make(cls, early_stopping=True, n_iter_no_change=1, max_epochs=12)
+    assert_same(*searches(base, GRIDS[cls.__name__], X, y, refit=False))
+    assert len(set(sizes)) > 3  # two times and more
+
+
+@pytest.mark.filterwarnings("ignore:.*still improved")
+def test_members_of_a_users_detector_stay(sizes, problem):
+    """What it counts in a step of its own would begin anew."""
+
+    class Warming(AutoencoderDetector):
+        def _phases(self, network):
+            self.n_steps = 0
+            return super()._phases(network)
+
+        def _loss(self, network, x):
+            self.n_steps += 1
+            share = min(1.0, self.n_steps / 100)
+            return {"loss": share * super()._loss(network, x)["loss"]}
+
+    X, _ = problem
+    params = {"early_stopping": True, "n_iter_no_change": 1, "n_estimators": 4}
+    make(AutoencoderDetector, **params, max_epochs=50).fit(X)
+    assert len(set(sizes)) > 1
+    sizes.clear()
+    make(Warming, **params, max_epochs=50).fit(X)
+    assert set(sizes) == {4}
 
 
 def test_candidates_and_folds_train_in_one_loop(problem, loops):
