@@ -471,7 +471,9 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
                 self._n_batch(run.held_out.shape[1]),
             )
             # A GPU's step of few members takes hardly less time than one of many.
-            if run.x.device.type == "cpu" and self._is_known():
+            # Processes might not agree on who has stopped, by a last bit.
+            is_alone = run.x.device.type == "cpu" and not self.distributed
+            if is_alone and self._is_known():
                 options["narrowed"] = partial(self._narrowed, run.make_network, dtype)
         with gpu_settings(run.x.device, tf32=self.precision == "tf32"):
             outcome = train(run.network, phases, run.x, run.rows, **options)
@@ -490,18 +492,18 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
         return phases, select, loss
 
-    def _narrowed(self, make_network, dtype, network, places, members):
-        """The members in some places of a network, and what they are trained by."""
+    def _narrowed(self, make_network, dtype, part, members):
+        """A network of some members, by their numbers, and what it is trained by."""
         import torch
 
-        from skdeepad._training import some_members
+        from skdeepad._training import merge
 
         theirs = copy.copy(self)
         for name in self._used_within:
             value = getattr(self, name)
             if torch.is_tensor(value):  # one for each member
                 setattr(theirs, name, value[members])
-        network = some_members(make_network, network, places)
+        network = merge(make_network, [part])
         return network, *theirs._trained_by(network, dtype)
 
     def _selection(self, network):

@@ -57,7 +57,6 @@ class FlatParameters:
 
     def at(self, flat, places):
         """A flat tensor of the members in some places, a copy."""
-        places = places.to(flat.device)
         return torch.cat([view[places].flatten() for view in self._views(flat)])
 
     def spread(self, values):

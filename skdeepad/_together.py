@@ -21,9 +21,9 @@ from skdeepad._deep import TRAINED_BEFORE, Run, in_own_modes
 # Networks in one loop: with more, weights and moments leave the processor's cache. On a
 # GPU a step of many takes hardly longer than one of few.
 MEMBERS_AT_ONCE, MEMBERS_AT_ONCE_ON_A_GPU = 64, 1024
-# And no more than memory allows: for each parameter eight numbers, and for each row of
+# And no more than memory allows: for each parameter nine numbers, and for each row of
 # a batch so many of its widest layer.
-PARAMETER_NUMBERS, WIDEST_LAYERS = 8, 20
+PARAMETER_NUMBERS, WIDEST_LAYERS = 9, 20
 # Networks below which a group is not divided: each loop has its own overhead.
 MEMBERS_AT_LEAST = 12
 

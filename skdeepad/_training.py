@@ -63,19 +63,30 @@ def merge(make_network, parts):
     """
     members, states, settings = zip(*parts, strict=True)
     network = make_network(sum(members))
-    joined = {name: torch.cat([s[name] for s in states]) for name in states[0]}
+    if len(states) == 1:
+        (joined,) = states
+    else:
+        joined = {name: torch.cat([s[name] for s in states]) for name in states[0]}
     network.load_state_dict(joined, assign=True)
     for layer, *own in zip(_joinable(network), *settings, strict=True):
         layer.join(own)
     return network
 
 
-def some_members(make_network, network, places):
-    """A network of the members in some places of another, as they stand."""
+def take_some(network, places):
+    """As :func:`take_apart`, of the members in some places, copied."""
     _, state, settings = take_apart(network)
-    state = {name: value[places.to(value.device)] for name, value in state.items()}
+    state = {name: value[places] for name, value in state.items()}
     settings = [[own[place] for place in places.tolist()] for own in settings]
-    return merge(make_network, [(len(places), state, settings)])
+    return len(places), state, settings
+
+
+def release(network):
+    """Let go of a network's tensors: it is to be loaded anew, or needed no more."""
+    for layer in network.modules():
+        if hasattr(layer, "unbind"):
+            layer.unbind()
+    network.to("meta")
 
 
 def _joinable(network):
@@ -241,10 +252,11 @@ def train(
     select : callable, default=None
         Maps a batch to the rows of it to train on, as many as it decides.
     narrowed : callable, default=None
-        Maps a network, places in it and the numbers of the members there to a network
-        of these alone, its phases and ``select``, and the loss of its held-out rows.
-        With it, members that early stopping has stopped are left behind and cost no
-        more time.
+        Maps some members, as :func:`take_apart` gives them, and their numbers to a
+        network of these alone, its phases and ``select``, and the loss of its held-out
+        rows. With it, members that early stopping has stopped are left behind and cost
+        no more time; the list of phases is emptied then. It needs ``early_stopping``,
+        ``rows``, and a network on the CPU.
 
     Returns
     -------
@@ -268,16 +280,16 @@ def train(
         progress.load_state_dict(state, narrowed)
     elif early_stopping is not None and first_epoch:
         # A warm start keeps the weights it found, unless it finds better ones.
-        with _settings(X.device, network, batch_size):
+        with _step_settings(X.device, network, batch_size):
             early_stopping.update(early_stopping.validate(X).cpu())
     while progress.goes_on(last_epoch) and not stop:
-        trainee = progress.trainee
-        with _settings(X.device, trainee.network, batch_size):
+        members = progress.members
+        with _step_settings(X.device, trainee.network, batch_size):
             trainee.begin(distributed, replayed)
             while (
                 progress.goes_on(last_epoch)
                 and not stop
-                and trainee is progress.trainee
+                and members is progress.members
             ):
                 epoch = progress.epoch
                 if reports is not None:
@@ -294,20 +306,20 @@ def train(
                 state = progress.end_epoch(losses)
                 if reports is not None:
                     stop = reports.epoch_end(epoch, progress.history, state)
+                if narrowed is not None and progress.goes_on(last_epoch) and not stop:
+                    progress.leave_behind(narrowed)
                 if checkpoint is not None:
                     checkpoint.save(progress)
-                if narrowed is not None:
-                    progress.leave_behind(narrowed)
     unconverged = np.zeros(network.members, dtype=bool)
     if early_stopping is not None:
-        network.load_state_dict(early_stopping.best)
+        network.load_state_dict(early_stopping.best, assign=True)
         if not stop:
             unconverged = progress.active.numpy()
     return progress.history, progress.n_epochs.numpy(), unconverged
 
 
 @contextmanager
-def _settings(device, network, batch_size):
+def _step_settings(device, network, batch_size):
     """The process's settings for steps of a network, undone after them."""
     work = 3 * batch_size * network.work
     with limit_threads(device, work), allow_onednn(device):
@@ -320,15 +332,26 @@ class _Trainee:
     def __init__(self, network, phases, select, rows, seeds):
         self.network, self.phases = network, phases
         self._select, self._rows, self._seeds = select, rows, seeds
+        self._step = self._layers = self._totals = None
+        self._distributed = False
 
-    def at(self, places, members, narrowed):
-        """The members in some places, and their loss of held-out rows."""
-        network, phases, select, loss = narrowed(self.network, places, members)
-        for phase, before in zip(phases, self.phases, strict=True):
-            if hasattr(before, "state_at"):
-                phase.load_state_dict(before.state_at(places))
-        rows, seeds = self._rows[places], self._seeds[places.numpy()]
-        return _Trainee(network, phases, select, rows, seeds), loss
+    def narrow(self, places, members, narrowed):
+        """Keep the members in some places; their loss of held-out rows."""
+        part = take_some(self.network, places)
+        states = [
+            phase.state_at(places) if hasattr(phase, "state_at") else None
+            for phase in self.phases
+        ]
+        # The tensors of the larger network go before there are others.
+        self.phases.clear()
+        self._step = self._layers = None
+        release(self.network)
+        self.network, self.phases, self._select, loss = narrowed(part, members)
+        for phase, state in zip(self.phases, states, strict=True):
+            if state is not None:
+                phase.load_state_dict(state)
+        self._rows, self._seeds = self._rows[places], self._seeds[places.numpy()]
+        return loss
 
     def begin(self, distributed, replayed):
         """Prepare epochs, under the settings that they will run with."""
@@ -352,8 +375,8 @@ class _Trainee:
         order = _permutations(seeds, n_train, SHUFFLE, epoch)
         if rows is not None:
             # One by one: of all members at once it would take memory for three.
-            for all_rows, places in zip(rows, order, strict=True):
-                places.copy_(all_rows.index_select(0, places))
+            for all_rows, own in zip(rows, order, strict=True):
+                own.copy_(all_rows.index_select(0, own))
         losses = _run_epoch(
             self.network, self._step, self._totals, X, order, batch_size
         )
@@ -381,7 +404,8 @@ class _Progress:
     """
 
     def __init__(self, trainee, first_epoch, early):
-        self._take(trainee)
+        self.trainee = trainee
+        self._state = trainee.network.state_dict()  # the live tensors
         k = trainee.network.members
         self.members = torch.arange(k, device="cpu")
         self.epoch, self.history = first_epoch, {}
@@ -391,26 +415,23 @@ class _Progress:
         if early is not None:
             early.begin(trainee.network)
 
-    def _take(self, trainee):
-        self.trainee = trainee
-        self._state = trainee.network.state_dict()  # the live tensors
-
     def goes_on(self, last_epoch):
         """Whether there is another epoch."""
         return self.epoch < last_epoch and bool(self.active.any())
 
     def leave_behind(self, narrowed):
-        """Go on without the members that have stopped, once these are not few."""
+        """Go on without the members that have stopped, once they are a quarter."""
         going = self.active[self.members].nonzero().squeeze(1)
         if 0 < len(going) <= NARROWED_AT * len(self.members):
             self._narrow(going, narrowed)
 
     def _narrow(self, places, narrowed):
         """Go on with the members in some places of the network."""
-        self.members = self.members[places]
-        trainee, loss = self.trainee.at(places, self.members, narrowed)
-        self._take(trainee)
-        self.early.narrow(places, trainee.network, loss)
+        self.members, self._state = self.members[places], None
+        self.early.narrow(places)
+        loss = self.trainee.narrow(places, self.members, narrowed)
+        self.early.watch(self.trainee.network, loss)
+        self._state = self.trainee.network.state_dict()
 
     def of_all(self, losses):
         """Losses ``(k,)`` of all members, NaN for those left behind."""
@@ -632,18 +653,22 @@ class EarlyStopping:
 
     def begin(self, network):
         """Watch a network whose tensors are where they will be trained."""
-        self._network, self._state = network, network.state_dict()
+        self.watch(network, self._loss_of)
         # Clones: the best weights must not follow the live ones.
         self.best = {name: value.clone() for name, value in self._state.items()}
         self._members = torch.arange(network.members, device="cpu")
         self._loss = torch.full((network.members,), torch.inf, device="cpu")
         self._waited = torch.zeros(network.members, dtype=torch.long, device="cpu")
 
-    def narrow(self, places, network, loss):
-        """Watch a network of the members in some places of the one before."""
+    def watch(self, network, loss):
+        """Watch a network, by its loss of held-out rows."""
         self._network, self._state = network, network.state_dict()
-        self._members, self._rows = self._members[places], self._rows[places]
         self._loss_of = loss
+
+    def narrow(self, places):
+        """Keep the members in some places, whose network is to come."""
+        self._network = self._state = self._loss_of = None
+        self._members, self._rows = self._members[places], self._rows[places]
 
     def state_dict(self):
         """Best weights and losses, and how long ago they were."""
@@ -658,7 +683,7 @@ class EarlyStopping:
 
     @torch.no_grad()
     def validate(self, X):
-        """Mean loss ``(k,)`` over each member's rows, without noise."""
+        """Mean loss over each member's rows, of those that are watched."""
         self._network.eval()
         total = torch.zeros(len(self._rows), dtype=torch.float32, device=X.device)
         for x in _gather(X, self._rows, self._batch_size):
@@ -672,8 +697,9 @@ class EarlyStopping:
         self._loss = torch.where(better, loss, self._loss)
         self._waited = torch.where(better, 0, self._waited + going)
         places = better[self._members].nonzero().squeeze(1)
-        for name, value in self._state.items():
-            here = places.to(value.device)
-            members = self._members[places].to(value.device)
-            self.best[name][members] = value[here]
+        if len(places):
+            members = self._members[places]
+            for name, value in self._state.items():
+                device = value.device
+                self.best[name][members.to(device)] = value[places.to(device)]
         return self._waited < self._patience

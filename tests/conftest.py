@@ -119,3 +119,16 @@ def loops(monkeypatch):
 
     monkeypatch.setattr(skdeepad._training, "train", spy)
     return ran
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """How many members each epoch trained."""
+    sizes, run_epoch = [], skdeepad._training._run_epoch
+
+    def spy(network, *args):
+        sizes.append(network.members)
+        return run_epoch(network, *args)
+
+    monkeypatch.setattr(skdeepad._training, "_run_epoch", spy)
+    return sizes

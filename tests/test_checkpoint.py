@@ -104,6 +104,25 @@ def test_a_resumed_fit_is_the_uninterrupted_one_bit_for_bit(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.filterwarnings("ignore:.*still improved")
+def test_a_resumed_ensemble_that_has_left_members_behind(problem, tmp_path, sizes):
+    """It goes on with the same ones: layers of odd sizes round by how many they are."""
+    X, _ = problem
+    params = {"hidden_layer_sizes": (17, 3), "latent_dim": 5, "learning_rate": 0.02}
+    params |= {"early_stopping": True, "n_iter_no_change": 1, "n_estimators": 5}
+    params |= {"max_epochs": 40, "device": "cpu"}
+    whole = make(AutoencoderDetector, **params).fit(X)
+    uninterrupted = list(sizes)
+    assert min(uninterrupted) < 5
+    first = next(i for i, size in enumerate(uninterrupted) if size < 5)
+    for n_epochs in range(first, len(uninterrupted))[:3]:
+        sizes.clear()
+        resumed = make(AutoencoderDetector, checkpoint_dir=tmp_path, **params)
+        interrupt(resumed, X, n_epochs + 1)
+        assert_equal_states(whole, resumed.fit(X))
+        assert sizes[-len(uninterrupted) + n_epochs :] == uninterrupted[n_epochs:]
+
+
 def test_a_resumed_warm_start(problem, tmp_path):
     X, _ = problem
     params = {"warm_start": True, "max_epochs": 5}

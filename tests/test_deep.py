@@ -247,6 +247,39 @@ def test_early_stopping_stops_and_warns_where_it_does_not(cls, problem):
         make(cls, **params).fit(X[:1])
 
 
+@pytest.mark.filterwarnings("ignore:.*still improved")
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"precision": "bf16"},
+        {"support_fraction": 0.8},
+        {"warm_start": True},
+        {"dropout": 0.3, "batch_norm": True, "weight_decay": 1e-3},
+    ],
+    ids=str,
+)
+def test_members_left_behind_change_nothing(params, problem, sizes, monkeypatch):
+    X, _ = problem
+    params |= {"early_stopping": True, "n_iter_no_change": 1, "max_epochs": 40}
+    params |= {"hidden_layer_sizes": (32, 16), "latent_dim": None, "n_estimators": 6}
+    params |= {"learning_rate": 0.01, "device": "cpu"}
+    detectors = []
+    for narrowed_at in (0.99, 0.0):
+        monkeypatch.setattr(skdeepad._training, "NARROWED_AT", narrowed_at)
+        sizes.clear()
+        detectors.append(make(AutoencoderDetector, **params).fit(X))
+        if params.get("warm_start"):
+            detectors[-1].fit(X)
+        assert (len(set(sizes)) > 2) == (narrowed_at > 0)
+    one, other = detectors
+    for name, value in one._state.items():
+        np.testing.assert_array_equal(other._state[name], value)
+    for name, losses in one.history_.items():
+        np.testing.assert_array_equal(other.history_[name], losses)
+    assert one.n_iter_ == other.n_iter_
+    assert one.offset_ == other.offset_
+
+
 def test_early_stopping_restores_what_it_measured(problem):
     """The kept weights give the best validation loss of the history."""
     X, _ = problem

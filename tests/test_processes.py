@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skdeepad import DAGMM, DSEBM, OCGAN, AnoGAN, AutoencoderDetector, VAEDetector
-from tests.conftest import DEEP, LOWERING, lowered, make
+from tests.conftest import DEEP, LOWERING, STOP, lowered, make
 
 SCRIPT = textwrap.dedent(
     """
@@ -61,6 +61,7 @@ def test_two_processes_train_what_one_does(problem, tmp_path):
     exact.append(
         make(AutoencoderDetector, early_stopping=True, n_iter_no_change=3, **shared)
     )
+    exact.append(make(AutoencoderDetector, **STOP, **shared))
     exact += [make(cls, n_estimators=3, **shared) for cls in without_noise[::2]]
     exact.append(make(AutoencoderDetector, support_fraction=0.8, **shared))
     # Each process draws noise and norms its rows by itself: equal in all processes,

@@ -136,6 +136,10 @@ class Linear(Product):
         self._operand_t = self._operand.mT
         self._onednn_rows = onednn_rows(self._operand)
 
+    def unbind(self):
+        """Let go of the tensors of a step."""
+        self.bound = self._operand = self._operand_t = self._low_gradient = None
+
     def refresh(self):
         """Take over weights that have changed, in the products' own type."""
         self._operand.copy_(self.bound[0])
@@ -321,6 +325,10 @@ class BatchNorm(nn.Module):
         tensors = self.weight.data, self.bias.data, self.running_mean, self.running_var
         gradients = gradient_of(self.weight), gradient_of(self.bias)
         self.bound = [tensor.unsqueeze(1) for tensor in (*tensors, *gradients)]
+
+    def unbind(self):
+        """Let go of the tensors of a step."""
+        self.bound = None
 
     # By the formula: torch's own kernel needs copies to its layout and back.
 

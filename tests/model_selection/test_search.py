@@ -166,19 +166,6 @@ def test_early_stopping_batch_norm_and_architectures(cls, problem):
     assert_same(*searches(base, grid, X, y))
 
 
-@pytest.fixture
-def sizes(monkeypatch):
-    """How many members each epoch trained."""
-    sizes, run_epoch = [], skdeepad._training._run_epoch
-
-    def spy(network, *args):
-        sizes.append(network.members)
-        return run_epoch(network, *args)
-
-    monkeypatch.setattr(skdeepad._training, "_run_epoch", spy)
-    return sizes
-
-
 @pytest.mark.filterwarnings("ignore:.*still improved")
 @every_lowering
 def test_members_that_stopped_are_left_behind(cls, sizes, problem, monkeypatch):
