@@ -375,8 +375,8 @@ class _Trainee:
         order = _permutations(seeds, n_train, SHUFFLE, epoch)
         if rows is not None:
             # One by one: of all members at once it would take memory for three.
-            for all_rows, own in zip(rows, order, strict=True):
-                own.copy_(all_rows.index_select(0, own))
+            for all_rows, drawn in zip(rows, order, strict=True):
+                drawn.copy_(all_rows.index_select(0, drawn))
         losses = _run_epoch(
             self.network, self._step, self._totals, X, order, batch_size
         )
