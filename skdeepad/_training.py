@@ -63,7 +63,7 @@ def merge(make_network, parts):
     """
     members, states, settings = zip(*parts, strict=True)
     network = make_network(sum(members))
-    if len(states) == 1:
+    if len(states) == 1:  # not copied
         (joined,) = states
     else:
         joined = {name: torch.cat([s[name] for s in states]) for name in states[0]}

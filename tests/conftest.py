@@ -88,6 +88,17 @@ def weights_of(detector, member=0):
     return {n: value[member].astype(float) for n, value in detector._state.items()}
 
 
+def assert_equal_states(one, other):
+    """Fitted alike, to the last bit."""
+    assert one._state.keys() == other._state.keys()
+    for name, value in one._state.items():
+        np.testing.assert_array_equal(other._state[name], value)
+    assert one.offset_ == other.offset_
+    assert one.n_iter_ == other.n_iter_
+    for name, losses in one.history_.items():
+        np.testing.assert_array_equal(other.history_[name], losses)
+
+
 @pytest.fixture
 def problem():
     """Correlated normal rows, and the same with a tenth of anomalies labelled -1."""

@@ -23,7 +23,7 @@ from skdeepad import AutoencoderDetector
 from skdeepad._together import Requests, Trained, serving
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
 from skdeepad.thresholds import MaxTrain
-from tests.conftest import HARD, every_deep, make
+from tests.conftest import HARD, assert_equal_states, every_deep, make
 
 
 class Interruption:
@@ -58,16 +58,6 @@ def interrupt(detector, X, epoch):
     with pytest.raises(KeyboardInterrupt):
         detector.set_callbacks(Interruption(epoch)).fit(X)
     del detector._skl_callbacks
-
-
-def assert_equal_states(one, other):
-    assert one._state.keys() == other._state.keys()
-    for name, value in one._state.items():
-        np.testing.assert_array_equal(other._state[name], value)
-    assert one.offset_ == other.offset_
-    assert one.n_iter_ == other.n_iter_
-    for name, losses in one.history_.items():
-        np.testing.assert_array_equal(other.history_[name], losses)
 
 
 @every_deep

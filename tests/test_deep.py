@@ -39,6 +39,7 @@ from tests.conftest import (
     CONV,
     HARD,
     LOWERING,
+    assert_equal_states,
     every_deep,
     every_lowering,
     lowered,
@@ -260,9 +261,9 @@ def test_early_stopping_stops_and_warns_where_it_does_not(cls, problem):
 )
 def test_members_left_behind_change_nothing(params, problem, sizes, monkeypatch):
     X, _ = problem
+    params = {"learning_rate": 0.01, "device": "cpu"} | params
     params |= {"early_stopping": True, "n_iter_no_change": 1, "max_epochs": 40}
     params |= {"hidden_layer_sizes": (32, 16), "latent_dim": None, "n_estimators": 6}
-    params |= {"learning_rate": 0.01, "device": "cpu"}
     detectors = []
     for narrowed_at in (0.99, 0.0):
         monkeypatch.setattr(skdeepad._training, "NARROWED_AT", narrowed_at)
@@ -271,13 +272,7 @@ def test_members_left_behind_change_nothing(params, problem, sizes, monkeypatch)
         if params.get("warm_start"):
             detectors[-1].fit(X)
         assert (len(set(sizes)) > 2) == (narrowed_at > 0)
-    one, other = detectors
-    for name, value in one._state.items():
-        np.testing.assert_array_equal(other._state[name], value)
-    for name, losses in one.history_.items():
-        np.testing.assert_array_equal(other.history_[name], losses)
-    assert one.n_iter_ == other.n_iter_
-    assert one.offset_ == other.offset_
+    assert_equal_states(*detectors)
 
 
 def test_early_stopping_restores_what_it_measured(problem):
