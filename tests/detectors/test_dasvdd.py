@@ -159,6 +159,7 @@ def test_center_is_trained_however_small_the_batch(problem, center):
 def test_center_phase_leaves_the_networks_alone(center):
     detector = make(DASVDD, center=center, batch_norm=True, dropout=0.5, gamma=1.0)
     network = build(lambda members: detector._build_network(6, members), [0, 1])
+    network.gamma.fill_(detector.gamma)  # as _before_training: memory is as it was
     phase = detector._phases(network)[1]
     prepare(network)
     before = {name: value.clone() for name, value in network.state_dict().items()}
