@@ -201,7 +201,7 @@ def test_rows_of_several_runs_stay_whole(tmp_path):
         run.stdin.write("\n")
         run.stdin.flush()
     for run in runs:
-        run.communicate(timeout=60)
+        run.communicate(timeout=600)
         assert run.returncode == 0
     assert path.read_text().count("run,i,text\n") == 1
     rows = ResultsFile(path, ["run", "i", "text"], ["run", "i"]).rows
