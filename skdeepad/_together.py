@@ -24,7 +24,8 @@ MEMBERS_AT_ONCE, MEMBERS_AT_ONCE_ON_A_GPU = 64, 1024
 # And no more than memory allows: for each parameter nine numbers, and for each row of
 # a batch so many of its widest layer.
 PARAMETER_NUMBERS, WIDEST_LAYERS = 9, 20
-# Networks below which a group is not divided: each loop has its own overhead.
+# Networks below which a group is not divided, unless a worker would have nothing to
+# do: each loop has its own overhead.
 MEMBERS_AT_LEAST = 12
 
 
@@ -148,16 +149,20 @@ class Group:
             limit //= 2
         self._at_once = limit
 
-    def parts(self, n_loops):
-        """The requests in even lists, which keep so many loops busy to the end."""
+    def parts(self, n_workers, n_groups=1):
+        """The requests in even lists, which keep so many workers busy to the end.
+
+        They are shared by ``n_groups`` groups.
+        """
         courses = {}
         for item in self.items:
             courses.setdefault(item[0].course, []).append(item)
         courses = list(courses.values())  # those of one train as one
         n_members = sum(items[0][1].n_estimators for items in courses)
-        n_parts = n_loops * -(-n_members // (n_loops * self._at_once))
+        n_parts = n_workers * -(-n_members // (n_workers * self._at_once))
         at_least = min(MEMBERS_AT_LEAST, self._at_once)
-        n_parts = min(n_parts, len(courses), -(-n_members // at_least))
+        worthwhile = max(-(-n_members // at_least), -(-n_workers // n_groups))
+        n_parts = min(n_parts, len(courses), worthwhile)
         ends = [i * len(courses) // n_parts for i in range(n_parts + 1)]
         return [list(chain(*courses[a:b])) for a, b in pairwise(ends)]
 
