@@ -525,19 +525,24 @@ def test_folds_of_a_classifier_are_stratified(problem):
     assert_same(*searches(pipeline, grid, X, y, cv=3))
 
 
-def test_a_joblib_configuration_changes_nothing(problem, loops):
+@pytest.mark.parametrize(
+    "widths, members", [([5], [3, 3]), ([5, 6], [6, 6]), ([5, 6, 7], [6, 6, 6])]
+)
+def test_small_groups_are_divided_where_a_worker_is_idle(
+    problem, loops, widths, members
+):
     X, y = problem
+    grid = {"learning_rate": [1e-4, 1e-3], "hidden_layer_sizes": [(n,) for n in widths]}
     search = BatchedGridSearchCV(
-        make(AutoencoderDetector), {"learning_rate": [1e-4, 1e-3]}, cv=CV, refit=False
+        make(AutoencoderDetector), grid, cv=CV, n_jobs=2, refit=False
     )
-    with joblib.parallel_config(backend="threading", n_jobs=2):
+    with joblib.parallel_config("threading"):
         search.set_params(scoring="roc_auc").fit(X, y)
-    assert [members for members, _, _ in loops] == [6]
+    assert sorted(members for members, _, _ in loops) == members
 
 
-def test_workers_of_a_joblib_configuration_are_used(problem, loops, monkeypatch):
+def test_workers_of_a_joblib_configuration_are_used(problem, loops):
     X, y = problem
-    monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_LEAST", 1)
     grid = {"learning_rate": [1e-4, 1e-3]}
     search = BatchedGridSearchCV(make(AutoencoderDetector), grid, cv=CV, refit=False)
     with joblib.parallel_config(backend="threading", n_jobs=2):
