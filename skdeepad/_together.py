@@ -8,7 +8,7 @@ import copy
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain, pairwise
-from math import prod
+from math import ceil, prod
 from typing import NamedTuple
 
 import joblib
@@ -24,9 +24,9 @@ MEMBERS_AT_ONCE, MEMBERS_AT_ONCE_ON_A_GPU = 64, 1024
 # And no more than memory allows: for each parameter nine numbers, and for each row of
 # a batch so many of its widest layer.
 PARAMETER_NUMBERS, WIDEST_LAYERS = 9, 20
-# Networks below which a group is not divided, unless a worker would have nothing to
-# do: each loop has its own overhead.
-MEMBERS_AT_LEAST = 12
+# Multiply-adds of a batch, forward, below which a group is not divided: each loop has
+# its own overhead.
+LOOP_WORK = 2.5e6
 
 
 @contextmanager
@@ -95,12 +95,16 @@ class Requests:
                 candidate = key.course[0], X.shape[1]
                 if candidate not in networks:
                     network = detector._build_network(X.shape[1], 1)
-                    n_numbers = _n_numbers(network, int(detector.batch_size))
-                    networks[candidate] = repr(network), n_numbers
-                description, n_numbers = networks[candidate]
+                    batch_size = min(int(detector.batch_size), len(X))
+                    networks[candidate] = (
+                        repr(network),
+                        _n_numbers(network, batch_size),
+                        batch_size * network.work,
+                    )
+                description, *costs = networks[candidate]
                 group = _group_key(detector, X, description)
                 if group not in groups:
-                    groups[group] = Group(detector, n_numbers)
+                    groups[group] = Group(detector, *costs)
                 groups[group].items.append((key, detector, X))
         return list(groups.values())
 
@@ -130,6 +134,8 @@ class Group:
         One of them.
     n_numbers : int
         See :func:`_n_numbers`.
+    work : int
+        Multiply-adds of a batch, forward.
 
     Attributes
     ----------
@@ -138,7 +144,7 @@ class Group:
     is_on_cpu : bool
     """
 
-    def __init__(self, detector, n_numbers):
+    def __init__(self, detector, n_numbers, work):
         from skdeepad._rows import fits_in_memory
 
         self.items = []
@@ -148,21 +154,17 @@ class Group:
         while limit > 1 and not fits_in_memory((limit, n_numbers), device):
             limit //= 2
         self._at_once = limit
+        self._at_least = min(ceil(LOOP_WORK / work), limit)
 
-    def parts(self, n_workers, n_groups=1):
-        """The requests in even lists, which keep so many workers busy to the end.
-
-        They are shared by ``n_groups`` groups.
-        """
+    def parts(self, n_loops):
+        """The requests in even lists, which keep so many loops busy to the end."""
         courses = {}
         for item in self.items:
             courses.setdefault(item[0].course, []).append(item)
         courses = list(courses.values())  # those of one train as one
         n_members = sum(items[0][1].n_estimators for items in courses)
-        n_parts = n_workers * -(-n_members // (n_workers * self._at_once))
-        at_least = min(MEMBERS_AT_LEAST, self._at_once)
-        worthwhile = max(-(-n_members // at_least), -(-n_workers // n_groups))
-        n_parts = min(n_parts, len(courses), worthwhile)
+        n_parts = n_loops * -(-n_members // (n_loops * self._at_once))
+        n_parts = min(n_parts, len(courses), -(-n_members // self._at_least))
         ends = [i * len(courses) // n_parts for i in range(n_parts + 1)]
         return [list(chain(*courses[a:b])) for a, b in pairwise(ends)]
 

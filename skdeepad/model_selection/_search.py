@@ -259,14 +259,9 @@ class _Together(ParallelBackendBase):
         for key, task in zip(wanted, tasks, strict=True):
             by_key.setdefault(key, []).append(task)
         on_cpu, on_gpu = [], []
-        shared = self._n_jobs, sum(group.is_on_cpu for group in groups)
         for group in groups:
-            jobs, parts = (
-                (on_cpu, group.parts(*shared))
-                if group.is_on_cpu
-                else (on_gpu, group.parts(1))
-            )
-            for items in parts:
+            jobs, n_loops = (on_cpu, self._n_jobs) if group.is_on_cpu else (on_gpu, 1)
+            for items in group.parts(n_loops):
                 own = [task for key, _, _ in items for task in by_key.pop(key)]
                 jobs.append(([items], own))
         # The others train no network, or fail before they do.

@@ -374,7 +374,7 @@ def test_bad_parameters_are_grid_searchs_errors(problem):
 def test_large_groups_are_divided_evenly(problem, loops, monkeypatch, n_jobs, members):
     X, y = problem
     monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_ONCE", 3)
-    monkeypatch.setattr(skdeepad._together, "MEMBERS_AT_LEAST", 1)
+    monkeypatch.setattr(skdeepad._together, "LOOP_WORK", 1)
     grid = {"learning_rate": [1e-4, 1e-3, 1e-2, 2e-2]}
     search = BatchedGridSearchCV(
         make(AutoencoderDetector, max_epochs=60), grid, cv=CV, n_jobs=n_jobs
@@ -526,23 +526,33 @@ def test_folds_of_a_classifier_are_stratified(problem):
 
 
 @pytest.mark.parametrize(
-    "widths, members", [([5], [3, 3]), ([5, 6], [6, 6]), ([5, 6, 7], [6, 6, 6])]
+    "params, members",
+    [
+        ({"hidden_layer_sizes": (16,)}, [6]),
+        ({"hidden_layer_sizes": (2000, 500)}, [3, 3]),
+        # A batch is of all rows at most.
+        ({"hidden_layer_sizes": (16,), "batch_size": 10**6}, [6]),
+    ],
 )
-def test_small_groups_are_divided_where_a_worker_is_idle(
-    problem, loops, widths, members
+def test_small_groups_are_divided_by_the_work_of_a_step(
+    problem, loops, params, members
 ):
     X, y = problem
-    grid = {"learning_rate": [1e-4, 1e-3], "hidden_layer_sizes": [(n,) for n in widths]}
     search = BatchedGridSearchCV(
-        make(AutoencoderDetector), grid, cv=CV, n_jobs=2, refit=False
+        make(AutoencoderDetector, max_epochs=1, **params),
+        {"learning_rate": [1e-4, 1e-3]},
+        cv=CV,
+        n_jobs=2,
+        refit=False,
     )
     with joblib.parallel_config("threading"):
         search.set_params(scoring="roc_auc").fit(X, y)
-    assert sorted(members for members, _, _ in loops) == members
+    assert [members for members, _, _ in loops] == members
 
 
-def test_workers_of_a_joblib_configuration_are_used(problem, loops):
+def test_workers_of_a_joblib_configuration_are_used(problem, loops, monkeypatch):
     X, y = problem
+    monkeypatch.setattr(skdeepad._together, "LOOP_WORK", 1)
     grid = {"learning_rate": [1e-4, 1e-3]}
     search = BatchedGridSearchCV(make(AutoencoderDetector), grid, cv=CV, refit=False)
     with joblib.parallel_config(backend="threading", n_jobs=2):
