@@ -21,43 +21,35 @@
 detector does, when it is fitted.
 """
 
-from importlib import import_module
+# The public list: a new detector is one line here. The same name twice tells type
+# checkers that it is public.
+from skdeepad import datasets as datasets
+from skdeepad import metrics as metrics
+from skdeepad import model_selection as model_selection
+from skdeepad import thresholds as thresholds
+from skdeepad._version import __version__ as __version__
+from skdeepad.baselines._kde import KDEDetector as KDEDetector
+from skdeepad.baselines._kernel_pca import KernelPCADetector as KernelPCADetector
+from skdeepad.baselines._pca import PCADetector as PCADetector
+from skdeepad.detectors._anogan import AnoGAN as AnoGAN
+from skdeepad.detectors._autoencoder import AutoencoderDetector as AutoencoderDetector
+from skdeepad.detectors._dagmm import DAGMM as DAGMM
+from skdeepad.detectors._dasvdd import DASVDD as DASVDD
+from skdeepad.detectors._deep_svdd import DeepSVDD as DeepSVDD
+from skdeepad.detectors._dsebm import DSEBM as DSEBM
+from skdeepad.detectors._latent_autoregression import (
+    LatentAutoregressionDetector as LatentAutoregressionDetector,
+)
+from skdeepad.detectors._ocgan import OCGAN as OCGAN
+from skdeepad.detectors._pixelcnn import PixelCNNDetector as PixelCNNDetector
+from skdeepad.detectors._vae import VAEDetector as VAEDetector
+from skdeepad.thresholds._detector import ThresholdedDetector as ThresholdedDetector
 
-__version__ = "0.1.0.dev0"
-
-# Public name to the module that defines it: a new detector is one line here.
-_PUBLIC = {
-    "AutoencoderDetector": "skdeepad.detectors._autoencoder",
-    "VAEDetector": "skdeepad.detectors._vae",
-    "DAGMM": "skdeepad.detectors._dagmm",
-    "DASVDD": "skdeepad.detectors._dasvdd",
-    "DSEBM": "skdeepad.detectors._dsebm",
-    "DeepSVDD": "skdeepad.detectors._deep_svdd",
-    "AnoGAN": "skdeepad.detectors._anogan",
-    "OCGAN": "skdeepad.detectors._ocgan",
-    "LatentAutoregressionDetector": "skdeepad.detectors._latent_autoregression",
-    "PixelCNNDetector": "skdeepad.detectors._pixelcnn",
-    "KDEDetector": "skdeepad.baselines._kde",
-    "KernelPCADetector": "skdeepad.baselines._kernel_pca",
-    "PCADetector": "skdeepad.baselines._pca",
-    "ThresholdedDetector": "skdeepad.thresholds._detector",
-}
-
-_SUBMODULES = ("datasets", "metrics", "model_selection", "thresholds")
-
-__all__ = [*_PUBLIC, *_SUBMODULES, "__version__"]
-
-
-def __getattr__(name):
-    if name in _SUBMODULES:
-        return import_module(f"skdeepad.{name}")
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    try:
-        return getattr(import_module(_PUBLIC[name]), name)
-    except AttributeError as error:  # which an import statement would not show
-        raise ImportError(f"skdeepad.{name} can not be imported: {error}") from error
-
-
-def __dir__():
-    return sorted({*globals(), *__all__})
+__all__ = [
+    *(name for name, value in vars().items() if isinstance(value, type)),
+    "__version__",
+    "datasets",
+    "metrics",
+    "model_selection",
+    "thresholds",
+]

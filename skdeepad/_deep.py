@@ -21,7 +21,6 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad import __version__
 from skdeepad._base import (
     FARTHEST,
     BaseDetector,
@@ -35,6 +34,7 @@ from skdeepad._base import (
 from skdeepad._callbacks import EpochReports, print_epoch
 from skdeepad._checkpoint import Checkpoint, hashed, qualified_name
 from skdeepad._random import member_seeds
+from skdeepad._version import __version__
 from skdeepad._warnings import warn
 from skdeepad.thresholds._make import make_threshold
 
@@ -456,7 +456,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         n_rows = len(run.x) if run.rows is None else run.rows.shape[1]
         options = {
             "seeds": run.seeds,
-            "max_epochs": self.max_epochs,
+            "max_epochs": int(self.max_epochs),
             "batch_size": self._n_batch(n_rows),
             "first_epoch": run.first_epoch,
             "distributed": self.distributed,

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 
-from skdeepad import __version__
 from skdeepad._checkpoint import Checkpoint, hashed, qualified_name
 from skdeepad._deep import TRAINED_BEFORE, Run, in_own_modes
+from skdeepad._version import __version__
 
 # Networks in one loop: with more, weights and moments leave the processor's cache. On a
 # GPU a step of many takes hardly longer than one of few.
@@ -162,7 +162,7 @@ class Group:
         for item in self.items:
             courses.setdefault(item[0].course, []).append(item)
         courses = list(courses.values())  # those of one train as one
-        n_members = sum(items[0][1].n_estimators for items in courses)
+        n_members = sum(int(items[0][1].n_estimators) for items in courses)
         n_parts = n_loops * -(-n_members // (n_loops * self._at_once))
         n_parts = min(n_parts, len(courses), -(-n_members // self._at_least))
         ends = [i * len(courses) // n_parts for i in range(n_parts + 1)]
@@ -242,7 +242,7 @@ class _Key(NamedTuple):
 
 def _key(detector, digest):
     params = type(detector), _frozen(_course_params(detector))
-    return _Key((params, digest), detector.max_epochs)
+    return _Key((params, digest), int(detector.max_epochs))
 
 
 def _frozen(params):
@@ -424,7 +424,7 @@ def _joint_detector(courses, device):
     import torch
 
     joint = copy.copy(courses[0].detectors[0])
-    joint.max_epochs = max(d.max_epochs for c in courses for d in c.detectors)
+    joint.max_epochs = max(int(d.max_epochs) for c in courses for d in c.detectors)
     for name, n_dims in joint._used_within.items():
         values = [
             float(getattr(course.detectors[0], name))

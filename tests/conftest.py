@@ -16,8 +16,10 @@ from tests.faults import Epochs
 # ThresholdedDetector needs another detector, and has tests of its own.
 ALL = [
     value
-    for value in (getattr(skdeepad, name) for name in skdeepad._PUBLIC)
-    if issubclass(value, BaseDetector) and value is not skdeepad.ThresholdedDetector
+    for value in vars(skdeepad).values()
+    if isinstance(value, type)
+    and issubclass(value, BaseDetector)
+    and value is not skdeepad.ThresholdedDetector
 ]
 DEEP = [cls for cls in ALL if issubclass(cls, BaseDeepDetector)]
 every_deep = pytest.mark.parametrize("cls", DEEP)

@@ -573,6 +573,20 @@ def test_numpy_scalars_and_lists_are_accepted(cls, problem):
 
 
 @every
+def test_small_integers_do_not_overflow(cls, problem):
+    X, _ = problem
+    params = {"n_estimators": 8, "n_components": 3, "max_epochs": 2, "batch_size": 64}
+    params = {name: value for name, value in params.items() if hasattr(cls(), name)}
+    small = {name: np.int8(value) for name, value in params.items()}
+    detectors = [make(cls, **each).fit(X) for each in (params, small)]
+    scores = [detector.score_samples(X) for detector in detectors]
+    np.testing.assert_array_equal(*scores)
+    if hasattr(cls, "transform"):
+        n_codes = {detector.transform(X).shape[1] for detector in detectors}
+        assert n_codes == {len(d.get_feature_names_out()) for d in detectors}
+
+
+@every
 @pytest.mark.parametrize("n_rows", [1, 2, 3])
 def test_few_rows(cls, n_rows, problem):
     X, _ = problem

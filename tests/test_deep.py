@@ -155,6 +155,12 @@ def test_the_centre_may_be_found_in_another_way_from_now_on(before, after, probl
     assert moved == (after != "fixed")
 
 
+def test_small_integers_do_not_overflow_in_a_warm_start(problem):
+    X, _ = problem
+    detector = make(AutoencoderDetector, max_epochs=np.int8(70), warm_start=True)
+    assert len(detector.fit(X).fit(X).history_["loss"]) == 140
+
+
 def test_warm_start_keeps_the_scale_and_uses_new_random_numbers(problem):
     X, _ = problem
     params = {"warm_start": True, "noise_std": 0.3, "learning_rate": 1e-12}

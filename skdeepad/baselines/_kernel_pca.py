@@ -116,7 +116,7 @@ class KernelPCADetector(
         kernel = rbf_kernel(self.X_fit_, gamma=self.gamma_)
         self._centerer = KernelCenterer().fit(kernel)
         kernel = self._centerer.transform(kernel, copy=False)
-        n_components = min(self.n_components, max(1, len(X) // 4))
+        n_components = min(int(self.n_components), max(1, len(X) // 4))
         values, vectors = largest_eigenpairs(kernel, n_components, rng)
         # Of length one in feature space; none where the rows span no more.
         lengths = np.sqrt(np.where(values > ROUNDING, values, np.inf))

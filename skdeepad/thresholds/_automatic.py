@@ -62,7 +62,7 @@ class MAD(Strategy):
                 "median absolute deviation is 0 and every row above the median is "
                 "flagged. Use threshold='quantile' or a number.",
             )
-        return np.median(scores) - self.n_deviations * deviation
+        return np.median(scores) - float(self.n_deviations) * deviation
 
 
 class ParetoTail(Strategy):
@@ -122,7 +122,8 @@ class ParetoTail(Strategy):
 
     def _find_offset(self, scores, y):
         errors = -normal_scores(scores, y)
-        n_tail = floor(self.tail_fraction * len(errors) + 1e-9)
+        alpha, tail_fraction = float(self.alpha), float(self.tail_fraction)
+        n_tail = floor(tail_fraction * len(errors) + 1e-9)
         self._check_size(n_tail, len(errors))
         errors = np.sort(errors)
         start = errors[-n_tail - 1]
@@ -133,7 +134,7 @@ class ParetoTail(Strategy):
         n_tail = len(tail)
         self._check_size(n_tail, len(errors))
         values, counts = np.unique(tail, return_counts=True)
-        is_frequent = (counts >= MIN_TAIL) & (counts > self.alpha * len(errors))
+        is_frequent = (counts >= MIN_TAIL) & (counts > alpha * len(errors))
         if len(values) == 1:
             return -(errors[-1] if is_frequent[0] else start)
         # Scaled to a mean of one, where the search for the parameters starts.
@@ -141,7 +142,7 @@ class ParetoTail(Strategy):
         scale = excess.mean()
         shape, _, spread = genpareto.fit(excess / scale, floc=0)
         # Above 1 where the tail is a smaller share than alpha.
-        beyond = min(1.0, self.alpha * len(errors) / n_tail)
+        beyond = min(1.0, alpha * len(errors) / n_tail)
         cut = start + scale * genpareto.isf(beyond, shape, scale=spread)
         # The distribution knows no ties, and may end right below some.
         frequent = values[is_frequent]

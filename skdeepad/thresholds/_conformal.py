@@ -67,12 +67,12 @@ class Conformal(Strategy):
         scores = normal_scores(scores, y)
         self.check_size(len(scores))
         # The sum guards against 0.05 * 20 = 0.9999...
-        rank = floor(self.alpha * (len(scores) + 1) + 1e-9)
+        rank = floor(float(self.alpha) * (len(scores) + 1) + 1e-9)
         return np.sort(scores)[min(rank, len(scores)) - 1]
 
     def check_size(self, n_calibration):
         """Raise ValueError where so many held-out rows are too few for ``alpha``."""
-        needed = ceil(1 / self.alpha - 1e-9) - 1
+        needed = ceil(1 / float(self.alpha) - 1e-9) - 1
         if n_calibration < needed:
             raise ValueError(
                 f"A conformal threshold at alpha={self.alpha} needs {needed} held-out "

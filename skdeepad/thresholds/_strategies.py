@@ -117,7 +117,7 @@ class Quantile(Strategy):
         self.contamination = contamination
 
     def _find_offset(self, scores, y):
-        return np.quantile(normal_scores(scores, y), self.contamination)
+        return np.quantile(normal_scores(scores, y), float(self.contamination))
 
 
 class ROCOptimal(Strategy):
@@ -194,7 +194,7 @@ class ROCOptimal(Strategy):
             return hits * (n_normal - alarms)
         if self.criterion == "youden":
             return hits * n_normal - alarms * n_anomalies
-        squared = self.beta**2
+        squared = float(self.beta) ** 2
         return (1 + squared) * hits / (squared * n_anomalies + hits + alarms)
 
 

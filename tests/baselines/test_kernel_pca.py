@@ -22,6 +22,15 @@ def explicit_errors(X, X_new, gamma, n_components):
     return np.square(rest).sum(axis=1)[n:]
 
 
+def test_a_small_integer_does_not_overflow():
+    X = np.random.default_rng(0).normal(size=(600, 3))
+    detectors = [
+        KernelPCADetector(n_components=n, gamma=0.3, random_state=0).fit(X)
+        for n in (64, np.int8(64))
+    ]
+    np.testing.assert_array_equal(*(d.score_samples(X) for d in detectors))
+
+
 @pytest.mark.parametrize("n_rows", [60, 300])
 @pytest.mark.parametrize("shift", [0, 1e6])
 def test_score_is_the_error_in_feature_space(n_rows, shift):

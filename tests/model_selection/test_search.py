@@ -550,6 +550,16 @@ def test_small_groups_are_divided_by_the_work_of_a_step(
     assert [members for members, _, _ in loops] == members
 
 
+def test_small_integers_do_not_overflow(problem, loops):
+    X, y = problem
+    detector = make(AutoencoderDetector, n_estimators=np.int8(8), max_epochs=np.int8(2))
+    search = BatchedGridSearchCV(
+        detector, {"learning_rate": np.geomspace(1e-4, 1e-2, 6)}, cv=CV, refit=False
+    )
+    search.set_params(scoring="roc_auc").fit(X, y)
+    assert sum(members for members, _, _ in loops) == 8 * 6 * 3
+
+
 def test_workers_of_a_joblib_configuration_are_used(problem, loops, monkeypatch):
     X, y = problem
     monkeypatch.setattr(skdeepad._together, "LOOP_WORK", 1)

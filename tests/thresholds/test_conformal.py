@@ -70,6 +70,18 @@ def test_as_many_rows_as_the_smallest_p_value_needs(alpha):
             Conformal(alpha=float(exact)).find_offset(np.arange(needed - 1))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_the_smallest_alpha_of_low_precision(dtype):
+    """It is refused where it is less than that of so many rows, by however little."""
+    for n in range(10, 200):
+        conformal = Conformal(alpha=dtype(1 / (n + 1)))
+        if Fraction(float(conformal.alpha)) < Fraction(1, n + 1):
+            with pytest.raises(ValueError, match=f"needs {n + 1} held-out"):
+                conformal.find_offset(np.arange(n))
+        else:
+            assert conformal.find_offset(np.arange(n)) == 0.0
+
+
 def test_nineteen_rows_at_five_per_cent():
     scores = np.arange(19.0)
     assert Conformal(alpha=0.05).find_offset(scores) == 0.0

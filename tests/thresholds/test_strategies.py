@@ -325,6 +325,18 @@ def test_find_offset_gives_a_float_and_leaves_its_input_alone(strategy):
     np.testing.assert_array_equal(y, before[1])
 
 
+@every
+def test_single_precision_parameters_are_the_numbers_they_hold(strategy):
+    rng = np.random.default_rng(0)
+    scores, y = rng.normal(size=3000), rng.choice([1, 1, -1], size=3000)
+    single, double = clone(strategy), clone(strategy)
+    for name, value in strategy.get_params().items():
+        if isinstance(value, float):
+            single.set_params(**{name: np.float32(value)})
+            double.set_params(**{name: float(np.float32(value))})
+    assert single.find_offset(scores, y) == double.find_offset(scores, y)
+
+
 @pytest.mark.parametrize(
     "threshold",
     [
