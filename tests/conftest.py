@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 
 import skdeepad
 import skdeepad._training
@@ -63,6 +64,20 @@ def taken(cls, params):
     """Parameters, or a grid of them, without those that a detector refuses."""
     refused = REFUSED.get(cls.__name__, ())
     return {name: value for name, value in params.items() if name not in refused}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def new_memory_holds_nan():
+    """What reads a weight or a buffer that nobody set fails, and not by chance."""
+    empty = torch.empty
+
+    def filled(*args, **kwargs):
+        memory = empty(*args, **kwargs)
+        return memory.fill_(torch.nan) if memory.is_floating_point() else memory
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "empty", filled)
+        yield
 
 
 def make(cls, **params):
