@@ -242,7 +242,7 @@ class _Key(NamedTuple):
 
 def _key(detector, digest):
     params = type(detector), _frozen(_course_params(detector))
-    return _Key((params, digest), int(detector.max_epochs))
+    return _Key((params, digest), detector.max_epochs)
 
 
 def _frozen(params):
@@ -424,7 +424,7 @@ def _joint_detector(courses, device):
     import torch
 
     joint = copy.copy(courses[0].detectors[0])
-    joint.max_epochs = max(int(d.max_epochs) for c in courses for d in c.detectors)
+    joint.max_epochs = max(d.max_epochs for c in courses for d in c.detectors)
     for name, n_dims in joint._used_within.items():
         values = [
             float(getattr(course.detectors[0], name))

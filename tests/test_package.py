@@ -17,6 +17,9 @@ ROOT = Path(__file__).parents[1]
 def test_public_names_are_there():
     for name in skdeepad.__all__:
         assert getattr(skdeepad, name) is not None
+        assert name in dir(skdeepad)
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        skdeepad.Nothing  # noqa: B018
     assert len(set(skdeepad.__all__)) == len(skdeepad.__all__)
 
 

@@ -62,7 +62,7 @@ class MAD(Strategy):
                 "median absolute deviation is 0 and every row above the median is "
                 "flagged. Use threshold='quantile' or a number.",
             )
-        return np.median(scores) - float(self.n_deviations) * deviation
+        return np.median(scores) - self.n_deviations * deviation
 
 
 class ParetoTail(Strategy):

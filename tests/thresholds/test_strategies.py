@@ -337,6 +337,15 @@ def test_single_precision_parameters_are_the_numbers_they_hold(strategy):
     assert single.find_offset(scores, y) == double.find_offset(scores, y)
 
 
+def test_the_square_of_a_beta_of_half_precision_does_not_overflow():
+    y = np.array([-1, -1, 1, 1, -1])
+    offsets = [
+        ROCOptimal("f_beta", beta=beta).find_offset(SCORES, y)
+        for beta in (300.0, np.float16(300))
+    ]
+    assert offsets[0] == offsets[1]
+
+
 @pytest.mark.parametrize(
     "threshold",
     [
