@@ -5,11 +5,16 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.model_selection import GridSearchCV
+from scipy.spatial.distance import cdist
+from sklearn.model_selection import KFold
 from sklearn.neighbors import KernelDensity
+from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdeepad._base import BaseDetector, moments
+
+# Distances at once: about what a cache holds.
+CHUNK_NUMBERS = 2**17
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -81,23 +86,27 @@ class KDEDetector(BaseDetector):
 
     def _fit(self, X, task):
         X = np.array(X)  # the tree keeps its rows, and the caller may change them
-        _, variances = moments(X)
+        means, variances = moments(X)
         # One bandwidth for all features: in units of their mean spread.
         spread = np.sqrt(variances).mean() or 1.0
         # In a tree of several leaves sums of logarithms cancel: far from the rows its
         # log densities were wrong by hundreds.
         kde = KernelDensity(leaf_size=len(X))
-        if self.bandwidth == "cv" and len(X) > 1:
-            widths = self._widths(spread)
-            search = GridSearchCV(kde, {"bandwidth": widths}, cv=min(self.cv, len(X)))
-            self.kde_ = search.fit(X).best_estimator_
-        else:
-            width = 1.0 if self.bandwidth == "cv" else self.bandwidth
-            self.kde_ = kde.set_params(bandwidth=width).fit(X)
-            if isinstance(width, str):
-                # scikit-learn's rules are for features of unit variance.
-                width = spread * self.kde_.bandwidth_
-                self.kde_.set_params(bandwidth=width).fit(X)
+        width = self.bandwidth
+        if width == "cv":
+            width = 1.0
+            if len(X) > 1:
+                widths, folds = self._widths(spread), min(self.cv, len(X))
+                # In units in which no square overflows.
+                likelihoods = _held_out_likelihoods(
+                    (X - means) / spread, widths / spread, folds
+                )
+                width = widths[np.argmax(likelihoods)]
+        self.kde_ = kde.set_params(bandwidth=width).fit(X)
+        if isinstance(width, str):
+            # scikit-learn's rules are for features of unit variance.
+            width = spread * self.kde_.bandwidth_
+            self.kde_.set_params(bandwidth=width).fit(X)
         self.bandwidth_ = float(self.kde_.bandwidth_)
 
     def _widths(self, spread):
@@ -114,3 +123,23 @@ class KDEDetector(BaseDetector):
 
     def _score_samples(self, X):
         return self.kde_.score_samples(X)
+
+
+def _held_out_likelihoods(X, widths, n_folds):
+    """Log likelihood of all rows by those of other folds, ``(n_widths,)``.
+
+    By distances that are taken once for all widths, of which KernelDensity has one;
+    less ``n * log(2 * pi) / 2`` for each feature.
+    """
+    likelihoods = np.zeros(len(widths))
+    for train, test in KFold(n_folds).split(X):
+        for chunk in gen_batches(len(test), max(1, CHUNK_NUMBERS // len(train))):
+            distances = cdist(X[test[chunk]], X[train], "sqeuclidean")
+            nearest = distances.min(axis=1, keepdims=True)
+            distances -= nearest
+            kernel = np.empty_like(distances)
+            for i, width in enumerate(widths):
+                np.exp(np.multiply(distances, -0.5 / width**2, out=kernel), out=kernel)
+                logs = np.log(kernel.mean(axis=1)) - 0.5 * nearest[:, 0] / width**2
+                likelihoods[i] += logs.sum() - logs.size * X.shape[1] * np.log(width)
+    return likelihoods
