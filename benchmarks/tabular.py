@@ -212,9 +212,14 @@ def available(suite, names):
     """Loaders of the sets to run; those that can't be had are named and left out."""
     loaders = SUITES[suite].copy()
     if names:
-        unknown = set(names) - set(loaders)
-        if unknown:
-            raise SystemExit(f"No such data set in {suite}: {sorted(unknown)}.")
+        # As in fetch_adbench: also without the number, in any case.
+        known = {full.lower(): full for full in loaders}
+        known |= {full.split("_", 1)[-1].lower(): full for full in loaders}
+        if unknown := [name for name in names if name.lower() not in known]:
+            raise SystemExit(
+                f"No such data set in {suite}: {unknown}. It has {', '.join(loaders)}."
+            )
+        names = [known[name.lower()] for name in names]
         loaders = {name: loaders[name] for name in names}
     missing = {}
     for name, load in list(loaders.items()):
@@ -389,7 +394,10 @@ def main(arguments=None):
     if args.parquet:
         load = partial(load_parquet, args.parquet.resolve(), args.label)
         # What is wrong with it is said now; another file may have the same name.
-        digest = joblib.hash(load(return_X_y=True))[:8]
+        try:
+            digest = joblib.hash(load(return_X_y=True))[:8]
+        except (OSError, ValueError) as error:
+            raise SystemExit(f"--parquet {args.parquet}: {error}") from error
         loaders[f"{args.parquet.stem} {digest}"] = load
     rows = run(loaders, results, args)
     print(

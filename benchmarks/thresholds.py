@@ -11,6 +11,7 @@ anomalies' share in the set, at most one half: a guess that is right.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -126,7 +127,16 @@ def main(arguments=None):
     path = args.results or LOCAL / "thresholds.csv"
     results = ResultsFile(path, COLUMNS, KEY)
     loaders = available("adbench29", args.datasets)
-    loaders = {name: load for name, load in loaders.items() if is_large_enough(load)}
+    small = [name for name, load in loaders.items() if not is_large_enough(load)]
+    if small:
+        print(
+            f"Fewer than {MIN_TRAIN_ROWS} normal rows to train on, and left out: "
+            f"{', '.join(small)}.",
+            file=sys.stderr,
+        )
+    loaders = {name: load for name, load in loaders.items() if name not in small}
+    if not loaders:
+        raise SystemExit("No data set is left to run.")
     default = SCORERS if args.training == "normal" else OF_CONTAMINATED_ROWS
     units = [
         {"dataset": name, "method": method, "threshold": threshold, "seed": seed}

@@ -128,10 +128,13 @@ def test_own_table(tmp_path, capsys):
     tabular.main([*arguments, "--label", "kind"])
     assert len(pd.read_csv(path)) == 3
 
-    with pytest.raises(ValueError, match=r"Column 0 .* must hold \+1 \(normal\)"):
+    with pytest.raises(SystemExit, match=r"Column 0 .* must hold \+1 \(normal\)"):
         tabular.main([*arguments, "--label", "0"])
-    with pytest.raises(ValueError, match=r"has no column 'label'; it has .*'kind'"):
+    with pytest.raises(SystemExit, match=r"has no column 'label'; it has .*'kind'"):
         tabular.main(arguments)
+    (tmp_path / "mine.parquet").unlink()
+    with pytest.raises(SystemExit, match=r"^--parquet .*mine.parquet: "):
+        tabular.main([*arguments, "--label", "kind"])
 
 
 def test_figures_are_those_of_the_protocol():
@@ -208,8 +211,12 @@ def test_summary_of_known_figures():
 
 
 def test_unknown_and_missing_sets(capsys, tmp_path, monkeypatch):
-    with pytest.raises(SystemExit, match="No such data set"):
+    with pytest.raises(SystemExit, match=r"No such data set.*iris.*It has wbc, "):
         tabular.main(["--datasets", "iris"])
+
+    for names in (["CARDIO", "4_breastw"], ["6_cardio", "BreastW"]):
+        found = tabular.available("adbench29", names)
+        assert list(found) in (["6_cardio", "4_breastw"],)
 
     def missing(return_X_y):
         raise OSError("not here")

@@ -22,15 +22,20 @@ def test_a_row_a_unit_and_resumed(tmp_path, capsys, monkeypatch):
     path = tmp_path / "thresholds.csv"
     arguments = ["--methods", "PCA (90 %)", "--seeds", "0", "--results", str(path)]
     thresholds.main(arguments)
-    printed = capsys.readouterr().out
+    printed, warned = capsys.readouterr()
+    assert warned.startswith("Fewer than 100 normal rows")
+    assert "left out: wine." in warned
     rows = pd.read_csv(path)
     assert list(rows.threshold) == list(thresholds.THRESHOLDS["normal"])
-    assert set(rows.dataset) == {"wbc"}  # wine is too small
+    assert set(rows.dataset) == {"wbc"}
     before = path.read_text()
     monkeypatch.setattr(thresholds, "run_unit", None)
     thresholds.main(arguments)
     assert path.read_text() == before
     assert printed[printed.index("method") :] in capsys.readouterr().out
+    del sets["wbc"]
+    with pytest.raises(SystemExit, match="No data set is left"):
+        thresholds.main(arguments)
 
 
 @pytest.mark.parametrize(
