@@ -119,6 +119,18 @@ def test_components_are_of_some_of_many_rows():
     assert not np.allclose(other.score_samples(X), some.score_samples(X))
 
 
+def test_components_of_rounding_alone_are_none():
+    """Of one feature the last eigenvalues are noise, which the seed would decide."""
+    rng = np.random.default_rng(0)
+    X = 1.3 * rng.normal(size=(1000, 1)) + 7
+    new = np.linspace(X.min() - 1, X.max() + 1, 100)[:, None]
+    one, other = (
+        KernelPCADetector(gamma=3.0, random_state=seed).fit(X).score_samples(new)
+        for seed in (0, 1)
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("gamma", ["scale", 1e5])
 def test_eigenvalues_that_coincide(gamma):
     """No row is like another: what a component leaves of all rows is the same."""
