@@ -122,17 +122,16 @@ class ParetoTail(Strategy):
 
     def _find_offset(self, scores, y):
         errors = -normal_scores(scores, y)
-        alpha, tail_fraction = float(self.alpha), float(self.tail_fraction)
-        n_tail = floor(tail_fraction * len(errors) + 1e-9)
-        self._check_size(n_tail, len(errors))
+        self.check_size(len(errors))
+        alpha = float(self.alpha)
         errors = np.sort(errors)
-        start = errors[-n_tail - 1]
+        start = errors[-self._n_tail(len(errors)) - 1]
         # Excesses of zero, where scores tie, have a density without bound.
         tail = errors[errors > start]
         if not len(tail):
             return -errors[-1]
         n_tail = len(tail)
-        self._check_size(n_tail, len(errors))
+        self._check_tail(n_tail, len(errors))
         values, counts = np.unique(tail, return_counts=True)
         is_frequent = (counts >= MIN_TAIL) & (counts > alpha * len(errors))
         if len(values) == 1:
@@ -148,7 +147,15 @@ class ParetoTail(Strategy):
         frequent = values[is_frequent]
         return -max(cut, frequent.max(initial=start))
 
-    def _check_size(self, n_tail, n_rows):
+    def check_size(self, n_rows):
+        """Raise ValueError where the tail of so many rows is too short."""
+        self._check_tail(self._n_tail(n_rows), n_rows)
+
+    def _n_tail(self, n_rows):
+        # The sum guards against 0.29 * 100 = 28.99...; one row is left before the tail.
+        return min(floor(float(self.tail_fraction) * n_rows + 1e-9), n_rows - 1)
+
+    def _check_tail(self, n_tail, n_rows):
         if n_tail < MIN_TAIL:
             raise ValueError(
                 f"tail_fraction={self.tail_fraction} of {n_rows} normal rows is a tail "

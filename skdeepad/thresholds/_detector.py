@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ from scipy.special import erf
 from scipy.stats import median_abs_deviation
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
+from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics._scorer import _BaseScorer
@@ -66,7 +68,7 @@ def _explains(detector):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ThresholdedDetector(BaseDetector):
+class ThresholdedDetector(CallbackSupportMixin, BaseDetector):
     """Any detector, with a threshold strategy and probabilities of its scores.
 
     A clone of the detector is trained on the normal rows; its scores (or, with
@@ -110,10 +112,14 @@ class ThresholdedDetector(BaseDetector):
     ----------
     estimator_ : object
         The fitted detector.
+    classes_ : ndarray of shape (2,)
+        The labels, -1 and +1, in the order of ``predict_proba``; with ``probability``.
     {detector_attributes}
 
     Notes
     -----
+    Callbacks see the detector in use being trained, and not those of the folds.
+
     Probabilities of rows that were not trained on come from a loop over folds, and not
     from ``cross_val_predict``, which would turn the labels into 0 and 1::
 
@@ -175,6 +181,8 @@ class ThresholdedDetector(BaseDetector):
             what = f"probability={self.probability!r}"
             check_both_classes(y, what, f"Add such rows. {SEARCH}")
         y = self._labels(X, y, strategy)
+        if self.probability in ("sigmoid", "isotonic"):
+            _check_two_of_each(y, self.probability)
         detector = _last_step(self.estimator)
         if isinstance(detector, BaseSearchCV) and (
             _reads_labels(detector.scoring)
@@ -222,7 +230,15 @@ class ThresholdedDetector(BaseDetector):
         return task
 
     def _fit(self, X, task):
-        self.estimator_ = _train(self.estimator, X)
+        rows = {"X": task.X, "y": task.y}
+        context = self._init_callback_context(max_subtasks=1)
+        context.call_on_fit_task_begin(estimator=self, **rows)
+        training = context.subcontext(task_name="fit-estimator")
+        estimator = clone(self.estimator)
+        with training.propagate_callback_context(estimator):
+            training.call_on_fit_task_begin(estimator=self, **rows)
+            self.estimator_ = estimator.fit(X, None)  # a frozen one insists on a y
+            training.call_on_fit_task_end(estimator=self, **rows)
         detector = _last_step(self.estimator_)
         if isinstance(detector, FrozenEstimator):
             detector = detector.estimator
@@ -239,9 +255,11 @@ class ThresholdedDetector(BaseDetector):
             vars(self).pop(name, None)
             if hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))
+        return partial(context.call_on_fit_task_end, estimator=self, **rows)
 
     def _set_threshold(self, task):
         self._to_probability = {}
+        vars(self).pop("classes_", None)
         if self.probability is None:
             task.set_threshold(self)
             return
@@ -252,6 +270,7 @@ class ThresholdedDetector(BaseDetector):
         else:
             calibrated = _Calibrated(self.probability).fit(scores, y)
             self._to_probability[self.probability] = calibrated
+        self.classes_ = np.array([-1, 1])
 
     def _validate(self, X):
         check_is_fitted(self)
@@ -343,7 +362,7 @@ def _fold_scores(estimator, X, y, train, test):
         train = train[y[train] == 1]
     if not len(train):
         raise ValueError("A fold of cv has no normal row (+1) to train on.")
-    fold = _train(estimator, _safe_indexing(X, train))
+    fold = clone(estimator).fit(_safe_indexing(X, train), None)
     return round_scores(_score(fold, _safe_indexing(X, test)))
 
 
@@ -367,11 +386,6 @@ def _reads_labels(scoring):
         scoring = list(scoring.values())
     scorers = scoring if isinstance(scoring, (list, tuple, set)) else [scoring]
     return any(isinstance(scorer, (str, _BaseScorer)) for scorer in scorers)
-
-
-def _train(estimator, X):
-    """A fitted clone; a frozen estimator insists on a y, which it doesn't use."""
-    return clone(estimator).fit(X, None)
 
 
 def _score(estimator, X):
@@ -405,6 +419,15 @@ class _Gaussian:
         return np.column_stack([anomaly, 1 - anomaly])
 
 
+def _check_two_of_each(y, method):
+    """Raise ValueError where labels are too few for scikit-learn's calibration."""
+    if min(np.sum(y == 1), np.sum(y == -1)) < 2:
+        raise ValueError(
+            f"probability={method!r} needs two rows or more of each label; use "
+            "probability='gaussian', which needs no labels."
+        )
+
+
 class _Calibrated:
     """scikit-learn's calibration, of scores that are there already."""
 
@@ -416,11 +439,7 @@ class _Calibrated:
         self._center = np.median(normal)
         # Also for Newton steps, which from a slope of one don't reach a million.
         self._spread = median_abs_deviation(normal) or normal.std() or 1.0
-        if min(np.sum(y == 1), np.sum(y == -1)) < 2:
-            raise ValueError(
-                f"probability={self._method!r} needs two rows or more of each label; "
-                "use probability='gaussian', which needs no labels."
-            )
+        _check_two_of_each(y, self._method)  # again: folds may leave rows out
         # Nothing is trained in these folds: the frozen scores are given back.
         frozen = FrozenEstimator(_Scores())
         self._calibrated = CalibratedClassifierCV(frozen, method=self._method, cv=2)

@@ -1,6 +1,7 @@
 """From what a user writes as ``threshold`` to a strategy object."""
 
 from functools import partial
+from math import isfinite
 from numbers import Real
 
 from skdeepad.thresholds._automatic import MAD, ParetoTail
@@ -82,6 +83,11 @@ def _strategy(threshold):
             )
         return STRATEGIES[threshold]()
     if isinstance(threshold, Real) and not isinstance(threshold, bool):
+        if not isfinite(threshold):
+            raise ValueError(
+                f"threshold={threshold!r} is no anomaly score that rows could be above "
+                "or below: give a finite number."
+            )
         return Fixed(threshold)
     if isinstance(threshold, type) or not callable(
         getattr(threshold, "find_offset", None)

@@ -28,7 +28,9 @@ class Strategy(BaseEstimator):
     calibration_size : None or float
         Where a number, the share of the normal rows that a fit holds out of
         training, to choose the offset from; ``random_state`` draws them (None: the
-        detector's), and ``check_size(n)``, where there is one, refuses too few.
+        detector's).
+
+    Before training, ``check_size(n)``, where there is one, refuses too few normal rows.
     """
 
     requires_labels = False

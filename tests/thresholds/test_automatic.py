@@ -122,6 +122,15 @@ def test_pareto_tail_is_heavier_for_heavier_tails():
     assert cut > 1.5 * exponential
 
 
+def test_a_tail_of_all_rows_but_one():
+    errors = stats.expon().rvs(20, random_state=0)
+    offsets = [
+        ParetoTail(0.1, tail_fraction).find_offset(-errors)
+        for tail_fraction in (1 - 1e-12, 19 / 20)
+    ]
+    assert offsets[0] == offsets[1]
+
+
 def test_pareto_tail_moves_and_scales_with_the_scores():
     scores = -stats.gamma(2.0).rvs(400, random_state=0)
     offset = ParetoTail().find_offset(scores)

@@ -427,6 +427,7 @@ def test_probabilities_rise_with_the_score(probability, threshold, labelled):
         GaussianMixture(), probability=probability, threshold=threshold, cv=5
     ).fit(X, y)
     proba = detector.predict_proba(X_new)
+    assert detector.classes_.tolist() == [-1, 1]
     assert proba.shape == (400, 2)
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-12)
     assert proba.min() >= 0
@@ -599,6 +600,61 @@ def test_pickle_keeps_thresholds_and_probabilities(labelled):
             )
 
 
+@pytest.mark.parametrize(
+    ("params", "n_rows", "n_anomalies", "match"),
+    [
+        ({"threshold": "pareto"}, 60, 5, "tail_fraction=0.1 of 55 normal rows"),
+        ({"threshold": "pareto", "cv": 5}, 15, 0, "tail_fraction=0.1 of 15"),
+        ({"threshold": "conformal", "cv": 5}, 15, 0, "needs 19 .* got 15"),
+        ({"probability": "sigmoid"}, 60, 1, "two rows or more of each"),
+        ({"probability": "isotonic", "cv": 3}, 60, 1, "two rows or more of each"),
+    ],
+)
+def test_too_few_rows_are_refused_before_training(
+    params, n_rows, n_anomalies, match, problem, fits
+):
+    X, _ = problem
+    y = np.r_[np.ones(n_rows - n_anomalies), -np.ones(n_anomalies)]
+    detector = ThresholdedDetector(Counting(), **params)
+    with pytest.raises(ValueError, match=match):
+        detector.fit(X[:n_rows], y)
+    assert not fits
+
+
+class Tasks:
+    """A callback that notes what begins and ends, however deep."""
+
+    max_propagation_depth = None
+
+    def __init__(self):
+        self.begun, self.ended = [], []
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        self.begun.append(context.task_name)
+
+    def on_fit_task_end(self, estimator, context):
+        self.ended.append(context.task_name)
+
+
+def test_callbacks_see_the_detector_train(problem):
+    X, y = problem
+    inner = AutoencoderDetector(max_epochs=2, random_state=0)
+    tasks = Tasks()
+    pipeline = make_pipeline(StandardScaler(), ThresholdedDetector(inner, cv=2))
+    pipeline.set_callbacks(tasks).fit(X, y)
+    # The pipeline, its two steps, the network; and nothing of the folds.
+    assert tasks.begun == ["fit"] * 4 + ["epoch"] * 2
+    assert tasks.ended == ["fit", "epoch", "epoch", "fit", "fit", "fit"]
+    with pytest.warns(UserWarning, match="OneClassSVM does not support callbacks"):
+        ThresholdedDetector(OneClassSVM()).set_callbacks(tasks).fit(X, y)
+
+
 def test_failed_fit_leaves_the_fitted_detector_as_it_was(problem):
     X, y = problem
     detector = ThresholdedDetector(
@@ -607,7 +663,7 @@ def test_failed_fit_leaves_the_fitted_detector_as_it_was(problem):
     expected = detector.predict_proba(X)
     broken = X.copy()
     broken[3, 2] = np.nan
-    one = np.r_[np.ones(199), -1]  # fails after training: one anomaly is too few
+    one = np.r_[np.ones(199), -1]
     for bad_X, bad_y, params in (
         (broken, y, {}),
         (X, None, {}),
