@@ -1,6 +1,7 @@
 """What every detector shares: labels, thresholds, and a fit that is all or nothing."""
 
 import functools
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from numbers import Real
@@ -11,12 +12,19 @@ import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, _fit_context
 from sklearn.callback import with_callbacks
 from sklearn.model_selection import train_test_split
-from sklearn.utils import _safe_indexing, gen_batches
+from sklearn.utils import _safe_indexing, check_array, gen_batches
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _get_feature_names,
+    _num_samples,
+    check_is_fitted,
+    validate_data,
+)
 
 from skdeepad._docs import insert_shared_docs
+from skdeepad._version import __version__
+from skdeepad._warnings import warn
 from skdeepad.thresholds._conformal import benjamini_hochberg, conformal_p_values
 from skdeepad.thresholds._labels import (
     check_both_classes,
@@ -57,18 +65,38 @@ def of_one_fit(method):
 def _all_or_nothing(fit):
     """Let a fit work on a copy, which the estimator becomes at its end.
 
-    One that raises, Ctrl-C included, leaves the estimator as it was, and one that runs
-    leaves it to other threads that score.
+    One that raises, Ctrl-C included, leaves the estimator as it was, and the
+    generators among its parameters too; one that runs leaves it to other threads that
+    score. The copy has Python's numbers for NumPy's, which are rounded, or overflow,
+    otherwise.
     """
 
     @functools.wraps(fit)
     def wrapper(self, *args, **kwargs):
+        params = self.get_params(deep=False)
+        given = {name: p for name, p in params.items() if isinstance(p, np.generic)}
         work = snapshot(self)
-        fit(work, *args, **kwargs)
-        self.__dict__ = vars(work).copy()
+        vars(work).update({name: number.item() for name, number in given.items()})
+        with _generators_set_back(self):
+            fit(work, *args, **kwargs)
+        self.__dict__ = vars(work) | given
         return self
 
     return wrapper
+
+
+@contextmanager
+def _generators_set_back(estimator):
+    """Let the generators among the parameters be as they were, if anything raises."""
+    params = estimator.get_params().values()
+    generators = [param for param in params if isinstance(param, np.random.RandomState)]
+    states = [generator.get_state() for generator in generators]
+    try:
+        yield
+    except BaseException:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+        raise
 
 
 @dataclass(frozen=True)
@@ -92,7 +120,7 @@ class FitTask:
             return cls.keep_all(X, y, strategy)
         n_rows = _num_samples(X)
         normal = np.arange(n_rows) if y is None else np.flatnonzero(y == 1)
-        n_held_out = ceil(size * len(normal))
+        n_held_out = ceil(float(size) * len(normal))
         if hasattr(strategy, "check_size"):
             strategy.check_size(n_held_out)
         if n_held_out >= len(normal):
@@ -114,6 +142,10 @@ class FitTask:
     @classmethod
     def keep_all(cls, X, y, strategy):
         """Train on all normal rows and score all rows."""
+        if hasattr(strategy, "check_size"):
+            strategy.check_size(
+                _num_samples(X) if y is None else np.count_nonzero(y == 1)
+            )
         no_anomalies = y is None or np.all(y == 1)
         return cls(X, y, strategy, None if no_anomalies else np.flatnonzero(y == 1))
 
@@ -230,6 +262,22 @@ def what_is_no_number(X):
     return found
 
 
+def note_what_is_not_finite(error, X):
+    """Add to an error which columns hold NaN or infinity, if there are any."""
+    try:
+        values = check_array(X, dtype=np.float64, ensure_all_finite=False)
+    except (TypeError, ValueError):  # something else is wrong
+        return
+    columns = np.flatnonzero(~np.isfinite(values).all(axis=0))
+    if len(columns):
+        names = _get_feature_names(X)
+        names = columns if names is None else names[columns]
+        error.add_note(
+            f"NaN or infinity is in the column(s) {some_of(names)}. Fill in what is "
+            "missing first (by SimpleImputer in a pipeline), or leave such rows out."
+        )
+
+
 def _is_number(values):
     """Whether these, or this one, can be read as numbers; times can't."""
     values = np.asarray(values)
@@ -286,6 +334,20 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     def _get_param_names(cls):
         # Asked for many times a fit, each by reading the signature anew.
         return super()._get_param_names()
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_skdeepad_version": __version__}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        version = state.pop("_skdeepad_version", None)
+        if version != __version__:
+            warn(
+                f"This {type(self).__name__} was saved by skdeepad {version}, and is "
+                f"loaded by {__version__}, which may score otherwise or not at all: "
+                "load it with the version it was saved by, or fit it again."
+            )
+        super().__setstate__(state)
 
     # Whether ``_fit`` takes rows that are read as they are asked for.
     _streams: ClassVar[bool] = False
@@ -457,17 +519,21 @@ class BaseDetector(OutlierMixin, BaseEstimator):
         return self._numbers(X, reset=False)
 
     def _numbers(self, X, reset):
-        """Rows as scikit-learn validates them; a fit's columns of text are named."""
+        """Rows as scikit-learn validates them; columns of text are named."""
         try:
             return validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
         except (TypeError, ValueError) as error:
-            if reset and (found := what_is_no_number(X)):
+            # Other columns than those of fit are what is wrong then.
+            names = None if reset else getattr(self, "feature_names_in_", None)
+            is_alike = names is None or np.array_equal(_get_feature_names(X), names)
+            if is_alike and (found := what_is_no_number(X)):
                 raise ValueError(
                     "X must hold numbers, and has other values in the column(s) "
                     f"{some_of(found)}. Encode text and categories (by OneHotEncoder "
                     "in a ColumnTransformer), make numbers of times, give NaN for what "
                     "is missing and fill it in, or leave such columns out."
                 ) from error
+            note_what_is_not_finite(error, X)
             raise
 
     @of_one_fit

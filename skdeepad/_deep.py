@@ -225,7 +225,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
     def _n_batch(self, n_rows):
         """Rows of a batch, of so many rows."""
-        return int(self.batch_size)
+        return self.batch_size
 
     def _before_training(self, network, x, continued):
         """Prepare a network, new or continued, for rows ``x`` ``(n, n_features)``."""
@@ -261,6 +261,9 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
             f"differ from the median are within {ALIKE} of it, in the networks' scale. "
             f"{why}",
         )
+
+    def _warn_if_not_learned(self, X):
+        """Warn where fitted networks are worse than none, by some training rows."""
 
     # Fitting.
 
@@ -298,6 +301,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
             reports.last = int(n_epochs.max()), history, run.network.state_dict()
         self._warn_unconverged(unconverged)
         run.finish(self, *reports.last)
+        self._warn_if_not_learned(X[some_rows(len(X))])
         # Only partial_fit goes on with an optimizer.
         vars(self).pop("_optimizers", None)
         return None if checkpoint is None else checkpoint.remove
@@ -332,6 +336,12 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         ValueError
             As :meth:`fit`; for ``early_stopping=True``, since a part has no rows to
             spare; and for a conformal threshold, whose rows must not be trained on.
+
+        Notes
+        -----
+        Callbacks are not told of it. A part must have a normal row to train on, and
+        rows of both labels for a threshold that goes by them: take another while rows
+        come in, and set that one by :meth:`fit_threshold`.
         """
         if self.early_stopping:
             raise ValueError(
@@ -370,7 +380,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
     def _warn_if_channels_are_last(self):
         if self.image_shape is None:
             return
-        first, second, third = self.image_shape
+        first, second, third = map(int, self.image_shape)
         # One column of pixels may be a signal, unless it looks like a square image.
         is_image = third in (3, 4) or (third == 1 and first == second)
         if is_image and min(first, second) > 4:
@@ -456,7 +466,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         n_rows = len(run.x) if run.rows is None else run.rows.shape[1]
         options = {
             "seeds": run.seeds,
-            "max_epochs": int(self.max_epochs),
+            "max_epochs": self.max_epochs,
             "batch_size": self._n_batch(n_rows),
             "first_epoch": run.first_epoch,
             "distributed": self.distributed,
@@ -543,7 +553,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
         if self.precision == "auto":
             device = run.x.device
-            work = run.network.work // run.network.members * int(self.batch_size)
+            work = run.network.work // run.network.members * self.batch_size
             low = work >= LARGE_WORK and _has_bf16(device)
             # A processor's convolutions gain nothing.
             low &= device.type == "cuda" or not has_convolutions(run.network)
@@ -604,12 +614,15 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         """The fitted networks, to go on with under the parameters as they are now."""
         import torch
 
-        new = self._build_network(self.n_features_in_, int(self.n_estimators))
+        new = self._build_network(self.n_features_in_, self.n_estimators)
         shapes = {name: tuple(value.shape) for name, value in new.state_dict().items()}
         changed = self._changed_since_fit()
         if shapes != {name: value.shape for name, value in self._state.items()}:
+            others = {*self._fixed_by_first_fit, *self._used_within, *self._used_after}
+            others = self._changed(self._fitted_params.keys() - others)
             changed.append(
-                "the networks' layers or their shapes (dropout=0.0 has no layer)"
+                "the networks' layers or their shapes "
+                f"(by {' or '.join(others)}; dropout=0.0 has no layer)"
             )
         if changed:
             raise ValueError(
@@ -621,11 +634,14 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
     def _changed_since_fit(self):
         """Names of parameters with which the fitted weights have another meaning."""
+        return self._changed(self._fixed_by_first_fit)
+
+    def _changed(self, names):
+        """Those of some parameters that are others than in the last fit."""
         return [
             name
             for name, value in self._fitted_params.items()
-            if name in self._fixed_by_first_fit
-            and not np.array_equal(getattr(self, name), value)
+            if name in names and not np.array_equal(getattr(self, name), value)
         ]
 
     def _adam(self, flat):
@@ -694,8 +710,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
         place, network = SCORING.get(self._state, (None, None))
         if place != device:
-            members = int(self.n_estimators)
-            network = self._build_network(self.n_features_in_, members)
+            network = self._build_network(self.n_features_in_, self.n_estimators)
             network = self._load_state(network, torch.float64, device).eval()
             SCORING[self._state] = device, network
         return network
@@ -873,8 +888,10 @@ def _learn_scale(X, standardize):
             same &= (rows == first).all(axis=0)
     if standardize:
         # Exactly, as in moments: rounding adds to large numbers.
-        scaler.mean_[same] = first[0, same]
-        scaler.var_[same], scaler.scale_[same] = 0.0, 1.0
+        scaler.mean_[same], scaler.var_[same] = first[0, same], 0.0
+        # scikit-learn takes features for the same that only lie far from zero.
+        spread = np.sqrt(scaler.var_)
+        scaler.scale_ = np.where(spread > 0, spread, 1.0)
         refuse_huge(scaler.var_)
     return scaler
 

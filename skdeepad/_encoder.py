@@ -42,7 +42,7 @@ class BaseEncoderDetector(
 
     def _note_params(self):
         super()._note_params()
-        self._n_features_out = int(self.n_estimators) * self._latent_size()
+        self._n_features_out = self.n_estimators * self._latent_size()
 
     @of_one_fit
     def transform(self, X):
@@ -70,7 +70,7 @@ class BaseEncoderDetector(
     def _latent_size(self):
         """Width of the code."""
         if self.latent_dim is not None:
-            return int(self.latent_dim)
+            return self.latent_dim
         sizes = self._hidden_sizes()
         if not sizes:
             raise ValueError(

@@ -4,11 +4,7 @@ from itertools import groupby
 
 import torch
 
-from skdeepad._nn import is_narrow
-
-# Numbers in the widest vector register: a kernel rounds those that fill none in
-# another way.
-VECTOR = 16
+from skdeepad._nn import FLOAT32_LANES, is_narrow
 
 
 class FlatParameters:
@@ -31,7 +27,7 @@ class FlatParameters:
         blocks = [[p] for p in parameters if not _is_vector(p)]
         blocks += [vectors] if vectors else []
         sizes = [sum(p[0].numel() for p in block) for block in blocks]
-        self._sizes = [-(-size // VECTOR) * VECTOR for size in sizes]
+        self._sizes = [-(-size // FLOAT32_LANES) * FLOAT32_LANES for size in sizes]
         n = self.members * sum(self._sizes)
         self.values, self.gradients = parameters[0].data.new_zeros(2, n)
         views = self._views(self.values), self._views(self.gradients)

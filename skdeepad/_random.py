@@ -12,7 +12,7 @@ INITIALIZE, SPLIT, SHUFFLE, LAYER = range(4)
 
 def member_seeds(random_state, n_members):
     """Integer seeds, shape (n_members,); fewer members get the same first seeds."""
-    return check_random_state(random_state).randint(2**31 - 1, size=int(n_members))
+    return check_random_state(random_state).randint(2**31 - 1, size=n_members)
 
 
 def make_generators(seeds, device, *purpose):

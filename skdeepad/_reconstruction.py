@@ -5,14 +5,19 @@ from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar
 
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdeepad._base import of_one_fit
 from skdeepad._deep import FeatureErrorsMixin, layer_sizes
 from skdeepad._encoder import BaseEncoderDetector
+from skdeepad._warnings import warn
 
 # What a scaler of float32 may round beyond [0, 1].
 TOLERANCE = 1e-6
+# Times the error of a network that has learned nothing, which gives nearly zeros.
+NOT_LEARNED = 10.0
 
 
 class ReconstructionMixin(FeatureErrorsMixin):
@@ -40,6 +45,20 @@ class ReconstructionMixin(FeatureErrorsMixin):
     def _reconstruction(self, network, x):
         """Reconstructions ``(members, n, n_features)``."""
         return network.decode(self._codes(network, x))
+
+    def _warn_if_not_learned(self, X):
+        def errors(fitted, network, x, X):
+            return (fitted._reconstruction(network, x).mean(0) - x[0]).square()
+
+        error = self._map_rows(X, errors).mean()
+        of_zeros = np.square(self._scale(X)).mean()
+        if error > NOT_LEARNED * of_zeros > 0:
+            warn(
+                "The networks have not learned: they give training rows back with a "
+                f"squared error of {error:.3g} a feature, and zeros would with one of "
+                f"{of_zeros:.3g} (in the networks' scale). Lower learning_rate.",
+                ConvergenceWarning,
+            )
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -98,7 +117,7 @@ class BaseAutoencoderDetector(BaseEncoderDetector):
             activation=self.activation,
             sigmoid_output=self.output_activation == "sigmoid",
             batch_norm=self.batch_norm,
-            dropout=float(self.dropout),
+            dropout=self.dropout,
             bias=bias,
             code_activation=self._code_activation,
         )

@@ -95,7 +95,7 @@ class Requests:
                 candidate = key.course[0], X.shape[1]
                 if candidate not in networks:
                     network = detector._build_network(X.shape[1], 1)
-                    batch_size = min(int(detector.batch_size), len(X))
+                    batch_size = min(detector.batch_size, len(X))
                     networks[candidate] = (
                         repr(network),
                         _n_numbers(network, batch_size),
@@ -162,7 +162,7 @@ class Group:
         for item in self.items:
             courses.setdefault(item[0].course, []).append(item)
         courses = list(courses.values())  # those of one train as one
-        n_members = sum(int(items[0][1].n_estimators) for items in courses)
+        n_members = sum(items[0][1].n_estimators for items in courses)
         n_parts = n_loops * -(-n_members // (n_loops * self._at_once))
         n_parts = min(n_parts, len(courses), -(-n_members // self._at_least))
         ends = [i * len(courses) // n_parts for i in range(n_parts + 1)]

@@ -696,6 +696,71 @@ def test_every_parameter_has_an_effect(cls, problem):
         assert not np.allclose(base, other, rtol=1e-4), name
 
 
+@unconverged
+@every_deep
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_small_floats_are_the_numbers_they_hold(cls, dtype, problem):
+    X, _ = problem
+    for name in cls().get_params():
+        value, context = EFFECTS.get(name, (None, {}))
+        if isinstance(value, float) and name not in REFUSED.get(cls.__name__, ()):
+            small = dtype(value)
+            scores = [
+                make(cls, **(context | {name: number})).fit(X).score_samples(X)
+                for number in (small, float(small))
+            ]
+            np.testing.assert_array_equal(*scores, err_msg=name)
+
+
+@every
+def test_numpy_numbers_stay_the_parameters(cls, problem):
+    X, _ = problem
+    contamination = np.float32(0.1)
+    detector = make(cls, contamination=contamination).fit(X)
+    assert detector.contamination is contamination
+
+
+@every
+def test_a_failed_fit_sets_its_generator_back(cls, problem):
+    X, _ = problem
+    if "random_state" not in cls().get_params():
+        pytest.skip("draws nothing")
+    scores = []
+    for fails in (True, False):
+        rng = np.random.RandomState(0)
+        detector = make(cls, threshold=Unwilling(fails), random_state=rng)
+        if fails:
+            with pytest.raises(RuntimeError, match="unwilling"):
+                detector.fit(X)
+            detector.threshold = Unwilling(False)
+        scores.append(detector.fit(X).score_samples(X))
+        assert detector.random_state is rng
+    np.testing.assert_array_equal(*scores)
+
+
+class Unwilling:
+    """A threshold that may raise, when all else is done."""
+
+    def __init__(self, fails):
+        self.fails = fails
+
+    def find_offset(self, scores, y):
+        if self.fails:
+            raise RuntimeError("unwilling")
+        return 0.0
+
+
+@every
+def test_versions_are_told_apart(cls, problem, monkeypatch):
+    X, _ = problem
+    detector = make(cls).fit(X)
+    saved = pickle.dumps(detector)
+    assert vars(pickle.loads(saved)).keys() == vars(detector).keys()
+    monkeypatch.setattr("skdeepad._base.__version__", "77.0")
+    with pytest.warns(UserWarning, match=r"saved by skdeepad 0\..* loaded by 77\.0"):
+        pickle.loads(saved)
+
+
 @every_deep
 def test_constructor_only_stores(cls):
     sizes = [3, 2]

@@ -33,6 +33,7 @@ from skdeepad._nn._layers import Stochastic
 from skdeepad._random import make_generators
 from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
 from skdeepad._training import build, prepare, random_layers, seed_layers
+from skdeepad.datasets import load_wbc
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
 from skdeepad.thresholds import Conformal
 from tests.conftest import (
@@ -81,9 +82,9 @@ def test_warm_start_goes_on(cls, problem):
     np.testing.assert_array_equal(lowered(detector)[:5], first)
     assert lowered(detector)[5] < first[0]
     scores = detector.score_samples(X)
-    detector.set_params(hidden_layer_sizes=(3,))
+    detector.set_params(hidden_layer_sizes=(3,), learning_rate=1e-4)
     with pytest.raises(
-        ValueError, match=r"the networks' layers or their shapes .* changed since"
+        ValueError, match=r"layers or their shapes \(by hidden_layer_sizes; .* changed"
     ):
         detector.fit(X)
     np.testing.assert_array_equal(detector.score_samples(X), scores)
@@ -437,6 +438,7 @@ def far_cells(X):
     ],
     ids=["tiny", "not scaled", "far row", "far cells"],
 )
+@pytest.mark.filterwarnings("ignore:.*have not learned")  # of the same reason
 def test_rows_that_look_alike_to_the_networks(spoil, params):
     X = np.random.default_rng(0).normal(size=(500, 3))
     with pytest.warns(UserWarning, match="Rows look alike"):
@@ -464,6 +466,32 @@ def test_columns_of_other_values_than_numbers_are_named(kind):
     detector.fit(good)
     with pytest.raises(ValueError, match="feature names"):
         detector.predict(frame)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_columns_of_what_is_not_finite_are_named(value, problem):
+    frame = pd.DataFrame(problem[0], columns=list("abcdef"))
+    detector = make(AutoencoderDetector, max_epochs=1).fit(frame)
+    broken = frame.copy()
+    broken.loc[3, ["b", "e"]] = value
+    for method in (detector.fit, detector.score_samples, detector.partial_fit):
+        with pytest.raises(ValueError, match="contains") as caught:
+            method(broken)
+        assert any("column(s) b, e." in note for note in caught.value.__notes__)
+    with pytest.raises(ValueError, match="contains") as caught:
+        make(AutoencoderDetector).fit(broken.to_numpy())
+    assert any("column(s) 1, 4." in note for note in caught.value.__notes__)
+    with pytest.raises(ValueError, match="2D array") as caught:
+        make(AutoencoderDetector).fit(frame["a"].to_numpy())
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_columns_of_text_are_named_in_scoring_too(problem):
+    frame = pd.DataFrame(problem[0], columns=list("abcdef"))
+    detector = make(AutoencoderDetector, max_epochs=1).fit(frame)
+    frame["b"] = ["n/a", *frame["b"].astype(str)[1:]]
+    with pytest.raises(ValueError, match=r"in the column\(s\) b \('n/a'\)"):
+        detector.score_samples(frame)
 
 
 @pytest.mark.parametrize(
@@ -507,6 +535,39 @@ def test_columns_that_are_constant_in_a_first_part_are_named(problem):
         detector.partial_fit(part)  # too late
         make(AutoencoderDetector, standardize=False).partial_fit(part)
         make(AutoencoderDetector).fit(part)
+
+
+@pytest.mark.parametrize("n_rows", [50, 20_000])
+def test_a_feature_far_from_zero_is_scaled_as_any(n_rows):
+    X = np.random.default_rng(0).normal(size=(n_rows, 2))
+    spread = np.exp2(-20)  # few of the digits that are left beside 2**24
+    far = np.c_[np.exp2(24) + spread * np.round(256 * X[:, 0]), X[:, 1]]
+    scaler = make(AutoencoderDetector, max_epochs=1).fit(far).scaler_
+    np.testing.assert_allclose(scaler.scale_, far.std(axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("cls", [AutoencoderDetector, VAEDetector, DASVDD])
+def test_networks_that_have_not_learned_are_told_of(cls):
+    X, y = load_wbc(return_X_y=True)
+    detector = cls(learning_rate=10.0, max_epochs=5, random_state=0)
+    with pytest.warns(ConvergenceWarning, match=r"have not learned: .* zeros would"):
+        detector.fit(pd.DataFrame(X, columns=load_wbc().feature_names), y)
+    normal = pd.DataFrame(X[y == 1], columns=load_wbc().feature_names)
+    error = (normal - detector.reconstruct(normal)) / normal.std()
+    assert np.square(error).to_numpy().mean() > 10
+
+
+@pytest.mark.parametrize("shape", [np.array([5, 5, 3]), (np.int64(5),) * 2 + (3,)])
+def test_an_image_shape_of_numpy_numbers(shape):
+    X = np.random.default_rng(0).uniform(size=(20, 75))
+    params = {"architecture": "conv", "hidden_layer_sizes": (2,), "max_epochs": 1}
+    scores = []
+    for image_shape in (shape, (5, 5, 3)):
+        detector = make(AutoencoderDetector, image_shape=image_shape, **params)
+        with pytest.warns(UserWarning, match="as 5 channels of 5 x 3"):
+            detector.fit(X)
+        scores.append(detector.score_samples(X))
+    np.testing.assert_array_equal(*scores)
 
 
 def test_channels_that_come_last_are_told_of():

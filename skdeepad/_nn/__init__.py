@@ -3,6 +3,8 @@
 from skdeepad._nn._autoencoder import Autoencoder
 from skdeepad._nn._autoregressive import Autoregression
 from skdeepad._nn._layers import (
+    FLOAT32_LANES,
+    FLOAT64_LANES,
     Activation,
     Center,
     GaussianNoise,
@@ -22,6 +24,8 @@ from skdeepad._nn._layers import (
 from skdeepad._nn._pixelcnn import PixelCNN
 
 __all__ = [
+    "FLOAT32_LANES",
+    "FLOAT64_LANES",
     "Activation",
     "Autoencoder",
     "Autoregression",

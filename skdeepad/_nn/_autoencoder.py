@@ -27,17 +27,19 @@ class Autoencoder(nn.Module):
         Networks held side by side.
     n_features : int
         Width of the input and of the reconstruction.
-    hidden_layer_sizes, decoder_layer_sizes : tuple of int
-        Units (or channels) of the hidden layers, in the order of computation. With None
-        there is no decoder: codes are the output.
+    hidden_layer_sizes : tuple of int
+        Units (or channels) of the encoder's hidden layers.
     code_size : int or None
         Outputs of a linear last layer of the encoder. With None the encoder's
         last hidden layer, activation included, is the code.
-    latent_dim : int
-        Inputs of the decoder; ``code_size`` may be larger (a VAE's two heads).
     activation : str
         A key of ``ACTIVATIONS``, after each hidden layer.
-    dropout : float
+    decoder_layer_sizes : tuple of int, default=None
+        Units of the decoder's, in the order of computation. With None there is no
+        decoder: codes are the output.
+    latent_dim : int, default=None
+        Inputs of the decoder; ``code_size`` may be larger (a VAE's two heads).
+    dropout : float, default=0.0
         Probability with which a hidden unit is dropped in training.
     image_shape : tuple (channels, height, width), default=None
         Convolutional where given, else fully connected.
@@ -67,11 +69,11 @@ class Autoencoder(nn.Module):
         n_features,
         *,
         hidden_layer_sizes,
-        decoder_layer_sizes,
         code_size,
-        latent_dim,
         activation,
-        dropout,
+        decoder_layer_sizes=None,
+        latent_dim=None,
+        dropout=0.0,
         image_shape=None,
         sigmoid_output=False,
         batch_norm=False,
@@ -128,8 +130,8 @@ class Autoencoder(nn.Module):
     def set_gradients(self, x, loss, *on_code):
         """Set the parameters' gradients; the loss ``(k,)`` of the reconstruction.
 
-        ``loss`` is as in :func:`skdeepad._nn.set_gradients`, and ``on_code`` are
-        layers between encoder and decoder.
+        ``loss`` is as in :func:`skdeepad._nn._layers.set_gradients`, and ``on_code``
+        are layers between encoder and decoder.
         """
         encoder, decoder = self._recorded
         return set_gradients(x, [*encoder, *on_code, *decoder], loss)

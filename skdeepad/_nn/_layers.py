@@ -19,6 +19,10 @@ from torch.nn import functional as F
 
 from skdeepad._settings import onednn_rows, use_onednn
 
+# Numbers in the widest vector register. What fills none is rounded in another way, and
+# a product whose rows fill none by where in memory it lies.
+FLOAT32_LANES, FLOAT64_LANES = 16, 8
+
 # Random numbers a member draws ahead at once: enough to hide the call's cost.
 NOISE_BLOCK = 2**16
 
@@ -405,11 +409,15 @@ def _gelu(x):
     return 0.5 * x * (1 + torch.erf(x * 0.5**0.5))
 
 
+# Below -80 a sigmoid is next to nothing, but not times a number of any size.
+
+
 def _silu(x):
-    return x * sigmoid(x)
+    return x.clamp(min=-80.0) * sigmoid(x)
 
 
 def _silu_gradient(g, x):
+    x = x.clamp(min=-80.0)
     s = sigmoid(x)
     return g.mul_(s * (1 + x * (1 - s)))
 

@@ -81,7 +81,7 @@ def load_digits(digit=8, *, return_X_y=False):
     -------
     data : Bunch
         ``data`` (1797, 64) in [0, 1], ``target`` (1797,) with +1 normal and -1
-        anomaly, ``feature_names``, ``name``.
+        anomaly, ``feature_names``, ``name``, ``image_shape`` (1, 8, 8).
 
     Examples
     --------
@@ -95,7 +95,10 @@ def load_digits(digit=8, *, return_X_y=False):
     bunch = datasets.load_digits()
     bunch.data = bunch.data / 16
     anomalous = bunch.target != digit
-    return _problem(f"digit {digit}", bunch, anomalous, None, None, return_X_y)
+    problem = _problem(f"digit {digit}", bunch, anomalous, None, None, return_X_y)
+    if not return_X_y:
+        problem.image_shape = (1, 8, 8)
+    return problem
 
 
 def _problem(name, bunch, anomalous, n_anomalies, random_state, return_X_y):

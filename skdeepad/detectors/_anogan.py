@@ -112,8 +112,7 @@ class AnoGAN(AdversarialMixin, ReconstructionMixin, BaseAutoencoderDetector):
             )
 
     def _build_network(self, n_features, members):
-        from skdeepad._nn import Autoencoder, GaussianNoise
-        from skdeepad._optimizers import VECTOR
+        from skdeepad._nn import FLOAT32_LANES, Autoencoder, GaussianNoise
 
         image_shape, hidden = self._image_shape(n_features), self._hidden_sizes()
         network = Autoencoder(
@@ -121,12 +120,11 @@ class AnoGAN(AdversarialMixin, ReconstructionMixin, BaseAutoencoderDetector):
             n_features,
             hidden_layer_sizes=hidden,
             decoder_layer_sizes=self._decoder_sizes(hidden, image_shape),
-            code_size=VECTOR,
+            code_size=FLOAT32_LANES,
             latent_dim=self._latent_size(),
             image_shape=image_shape,
             activation=self.activation,
             sigmoid_output=self.output_activation == "sigmoid",
-            dropout=0.0,
         )
         network.points = GaussianNoise()
         return network

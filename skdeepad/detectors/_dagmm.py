@@ -10,10 +10,6 @@ from sklearn.utils._param_validation import Interval
 
 from skdeepad._reconstruction import BaseEstimationDetector
 
-# Numbers of float64 in the widest vector register. A product whose rows fill none
-# rounds by where in memory it lies, and training makes much of last bits.
-VECTOR = 8
-
 # Of a mean variance: out of reach of what a Cholesky factor loses in float64.
 ROUNDING = 1e-10
 
@@ -133,19 +129,18 @@ class DAGMM(BaseEstimationDetector):
     }
 
     def _build_estimator(self, members):
-        from skdeepad._nn import Autoencoder
+        from skdeepad._nn import FLOAT64_LANES, Autoencoder
 
         n_inputs = self._latent_size() + 2
-        n_outputs = -(-int(self.n_components) // VECTOR) * VECTOR
+        # Training makes much of last bits.
+        n_outputs = -(-self.n_components // FLOAT64_LANES) * FLOAT64_LANES
         estimator = Autoencoder(  # the half that encodes
             members,
             n_inputs,
             hidden_layer_sizes=self._estimation_sizes(),
-            decoder_layer_sizes=None,
             code_size=n_outputs,
-            latent_dim=n_outputs,
             activation=self.activation,
-            dropout=float(self.estimation_dropout),
+            dropout=self.estimation_dropout,
         )
         estimator.width = max(estimator.width, n_inputs * n_outputs)  # of the mixture
         return estimator
@@ -159,7 +154,7 @@ class DAGMM(BaseEstimationDetector):
 
     def _n_batch(self, n_rows):
         # Even ones: the mixture of a few rows that were left would be nearly singular.
-        even = -(-n_rows // -(-n_rows // int(self.batch_size)))
+        even = -(-n_rows // -(-n_rows // self.batch_size))
 
         def filled(size):
             """How much of the last batch there is, where that is less than half."""

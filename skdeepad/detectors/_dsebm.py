@@ -98,12 +98,10 @@ class DSEBM(SupportMixin, ReconstructionMixin, BaseEncoderDetector):
             members,
             n_features,
             hidden_layer_sizes=hidden,
-            decoder_layer_sizes=None,
             code_size=None if ends_hidden else latent,
-            latent_dim=latent,
             image_shape=image_shape,
             activation=self.activation,
-            dropout=float(self.dropout),
+            dropout=self.dropout,
         )
         for layer in network.encoder:
             if hasattr(layer, "fan_in"):

@@ -98,7 +98,7 @@ class LatentAutoregressionDetector(SupportMixin, BaseEstimationDetector):
             members,
             self._latent_size(),
             self._estimation_sizes(),
-            int(self.n_bins),
+            self.n_bins,
             self.activation,
         )
 

@@ -138,19 +138,15 @@ default={latent_critic_layer_sizes}
 
     def _critic(self, members, n_inputs, sizes, image_shape=None):
         """A network that gives a row's logit."""
-        from skdeepad._nn import Autoencoder
-        from skdeepad._optimizers import VECTOR
+        from skdeepad._nn import FLOAT32_LANES, Autoencoder
 
         return Autoencoder(  # the half that encodes
             members,
             n_inputs,
             hidden_layer_sizes=sizes,
-            decoder_layer_sizes=None,
-            code_size=VECTOR,
-            latent_dim=VECTOR,
+            code_size=FLOAT32_LANES,
             image_shape=image_shape,
             activation=self.activation,
-            dropout=0.0,
         )
 
     def _phases(self, network):

@@ -142,10 +142,10 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
             members,
             image_shape,
             hidden,
-            int(self.kernel_size),
-            int(self.n_levels),
+            self.kernel_size,
+            self.n_levels,
             self.activation,
-            float(self.dropout),
+            self.dropout,
         )
 
     def _image_shape(self, n_features):

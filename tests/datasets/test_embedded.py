@@ -51,6 +51,7 @@ def test_names_are_those_of_the_columns(load, original, name):
 def test_digits_leave_one_in():
     bunch, (_, eights) = load_digits(), load_digits(8, return_X_y=True)
     np.testing.assert_array_equal(bunch.target, eights)
+    assert bunch.image_shape == (1, 8, 8)
     X, y = load_digits(3, return_X_y=True)
     assert X.shape == (1797, 64)
     assert (X.min(), X.max()) == (0, 1)

@@ -231,6 +231,7 @@ def test_the_last_batch_is_nearly_half_as_large_as_others_or_more(batch_size):
         assert (n_rows % size or size) / size > 0.42
 
 
+@pytest.mark.filterwarnings("ignore:.*have not learned")
 @pytest.mark.parametrize("scale", [1e-3, 1e5, 1e6])
 def test_features_of_any_scale_have_a_mixture(scale):
     X = scale * np.random.default_rng(0).normal(size=(300, 3))

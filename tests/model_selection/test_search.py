@@ -166,7 +166,7 @@ def test_early_stopping_batch_norm_and_architectures(cls, problem):
     assert_same(*searches(base, grid, X, y))
 
 
-@pytest.mark.filterwarnings("ignore:.*still improved")
+@pytest.mark.filterwarnings("ignore:.*(still improved|have not learned)")
 @every_lowering
 def test_members_that_stopped_are_left_behind(cls, sizes, problem, monkeypatch):
     """Those that go on keep their own parameters, moments and random numbers."""

@@ -165,6 +165,15 @@ def test_noise_is_standard_normal_and_only_in_training():
     assert torch.equal(layer.eval()(mean, 0.5), mean)
 
 
+@pytest.mark.parametrize("x", [-1e38, -1e10, -100.0])
+def test_silu_of_a_number_far_below_zero_is_next_to_nothing(x):
+    x = torch.tensor([[[x]]])
+    silu = layers.Activation("silu")
+    y, saved = silu.record(x)
+    assert abs(y.item()) < 1e-30
+    assert abs(silu.backward(torch.ones_like(x), saved, True).item()) < 1e-30
+
+
 @pytest.mark.parametrize("name", layers.ACTIVATIONS)
 def test_activations_are_torchs_of_that_name(name):
     function = getattr(torch.nn.functional, name, None) or getattr(torch, name, None)
