@@ -145,6 +145,9 @@ class AnoGAN(AdversarialMixin, ReconstructionMixin, BaseAutoencoderDetector):
         generated = network.decode(network.drawn)
         return {"loss": cross_entropy(logits(network.encode, generated)).mean(1)}
 
+    def _warn_if_not_learned(self, X):
+        """Nothing to say: no network is trained to give rows back."""
+
     # Scoring: with gradients, in blocks of rows whose results do not depend on others.
 
     def _parts(self, network, x):

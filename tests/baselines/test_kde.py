@@ -95,6 +95,25 @@ def test_rows_far_from_all_others():
     np.testing.assert_allclose(detector.score_samples(far), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("bandwidth", [1e-200, 1e-3, 1.0, 1e200])
+def test_any_row_and_bandwidth_has_a_density(bandwidth):
+    X = np.random.default_rng(0).normal(size=(100, 3))
+    rows = np.r_[X[:5], [[3.0] * 3, [1e30] * 3, [-1e200] * 3]]
+    scores = KDEDetector(bandwidth=bandwidth).fit(X).score_samples(rows)
+    assert not np.isnan(scores).any()
+    assert scores[-3] >= scores[-2] >= scores[-1]
+    assert np.isfinite(scores).all() or bandwidth == 1e-200
+    assert np.isfinite(scores[:5]).all()
+
+
+@pytest.mark.parametrize("n_rows", [1, 7, 400])
+def test_a_score_is_the_same_beside_any_rows(n_rows):
+    X = np.random.default_rng(0).normal(size=(400, 5)) * [1, 1, 1e3, 1, 1]
+    detector = KDEDetector(bandwidth=0.3).fit(X)
+    scores = detector.score_samples(X)
+    np.testing.assert_array_equal(detector.score_samples(X[:n_rows]), scores[:n_rows])
+
+
 @pytest.mark.parametrize("scale", [1e-24, 1e20])
 def test_float32_of_any_size_is_taken_as_float64(scale):
     X = (scale * np.random.RandomState(0).normal(size=(60, 3))).astype(np.float32)
