@@ -1,6 +1,7 @@
 """What every detector shares: labels, thresholds, and a fit that is all or nothing."""
 
 import functools
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
@@ -41,6 +42,9 @@ SEARCH = (
     "StratifiedKFold: detectors train on the normal rows of a part alone."
 )
 
+# Types of rows; others become the first.
+NUMBERS = [np.float64, np.float32]
+
 # Largest scaled value that is told from larger ones, whose squares may overflow.
 FARTHEST = 1e100
 
@@ -65,10 +69,10 @@ def of_one_fit(method):
 def _all_or_nothing(fit):
     """Let a fit work on a copy, which the estimator becomes at its end.
 
-    One that raises, Ctrl-C included, leaves the estimator as it was, and the
-    generators among its parameters too; one that runs leaves it to other threads that
-    score. The copy has Python's numbers for NumPy's, which are rounded, or overflow,
-    otherwise.
+    One that raises, Ctrl-C included, leaves the estimator as it was, and so the
+    RandomStates that its ``get_params`` gives; one that runs leaves it to other threads
+    that score. The copy has Python's numbers for NumPy's, which are rounded, or
+    overflow, otherwise.
     """
 
     @functools.wraps(fit)
@@ -87,7 +91,7 @@ def _all_or_nothing(fit):
 
 @contextmanager
 def _generators_set_back(estimator):
-    """Let the generators among the parameters be as they were, if anything raises."""
+    """Let RandomStates among the parameters be as they were, if anything raises."""
     params = estimator.get_params().values()
     generators = [param for param in params if isinstance(param, np.random.RandomState)]
     states = [generator.get_state() for generator in generators]
@@ -263,19 +267,22 @@ def what_is_no_number(X):
 
 
 def note_what_is_not_finite(error, X):
-    """Add to an error which columns hold NaN or infinity, if there are any."""
-    try:
-        values = check_array(X, dtype=np.float64, ensure_all_finite=False)
-    except (TypeError, ValueError):  # something else is wrong
+    """Add to an error that tells of NaN or infinity which columns hold them."""
+    if not re.search("NaN|infinity", str(error)):
         return
-    columns = np.flatnonzero(~np.isfinite(values).all(axis=0))
-    if len(columns):
-        names = _get_feature_names(X)
-        names = columns if names is None else names[columns]
-        error.add_note(
-            f"NaN or infinity is in the column(s) {some_of(names)}. Fill in what is "
-            "missing first (by SimpleImputer in a pipeline), or leave such rows out."
-        )
+    try:
+        values = check_array(X, dtype=NUMBERS, ensure_all_finite=False)
+    except (TypeError, ValueError):  # something else is wrong, too
+        return
+    finite = np.ones(values.shape[1], dtype=bool)
+    for chunk in gen_batches(len(values), 2**14):  # which may be larger than memory
+        finite &= np.isfinite(values[chunk]).all(axis=0)
+    columns, names = np.flatnonzero(~finite), _get_feature_names(X)
+    names = columns if names is None else names[columns]
+    error.add_note(
+        f"NaN or infinity is in the column(s) {some_of(names)}. Fill in what is "
+        "missing first (by SimpleImputer in a pipeline), or leave such rows out."
+    )
 
 
 def _is_number(values):
@@ -340,7 +347,8 @@ class BaseDetector(OutlierMixin, BaseEstimator):
 
     def __setstate__(self, state):
         state = dict(state)
-        version = state.pop("_skdeepad_version", None)
+        # A class with a __getstate__ of its own may leave it out.
+        version = state.pop("_skdeepad_version", __version__)
         if version != __version__:
             warn(
                 f"This {type(self).__name__} was saved by skdeepad {version}, and is "
@@ -521,7 +529,7 @@ class BaseDetector(OutlierMixin, BaseEstimator):
     def _numbers(self, X, reset):
         """Rows as scikit-learn validates them; columns of text are named."""
         try:
-            return validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
+            return validate_data(self, X, dtype=NUMBERS, reset=reset)
         except (TypeError, ValueError) as error:
             # Other columns than those of fit are what is wrong then.
             names = None if reset else getattr(self, "feature_names_in_", None)

@@ -620,10 +620,11 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         if shapes != {name: value.shape for name, value in self._state.items()}:
             others = {*self._fixed_by_first_fit, *self._used_within, *self._used_after}
             others = self._changed(self._fitted_params.keys() - others)
-            changed.append(
-                "the networks' layers or their shapes "
-                f"(by {' or '.join(others)}; dropout=0.0 has no layer)"
-            )
+            if others or not changed:
+                changed.append(
+                    "the networks' layers or their shapes "
+                    f"(with {', '.join(others)}; dropout=0.0 has no layer)"
+                )
         if changed:
             raise ValueError(
                 "warm_start=True and partial_fit continue the fitted networks, but "
@@ -889,9 +890,11 @@ def _learn_scale(X, standardize):
     if standardize:
         # Exactly, as in moments: rounding adds to large numbers.
         scaler.mean_[same], scaler.var_[same] = first[0, same], 0.0
-        # scikit-learn takes features for the same that only lie far from zero.
+        # scikit-learn takes features for the same that only lie far from zero; those
+        # that differ in their last bits alone are.
         spread = np.sqrt(scaler.var_)
-        scaler.scale_ = np.where(spread > 0, spread, 1.0)
+        noise = 8 * np.finfo(np.float64).eps * np.abs(scaler.mean_)
+        scaler.scale_ = np.where(spread > noise, spread, 1.0)
         refuse_huge(scaler.var_)
     return scaler
 

@@ -22,7 +22,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skdeepad import _settings
+from skdeepad import AutoencoderDetector, _settings
 from skdeepad._reconstruction import BaseAutoencoderDetector
 from skdeepad.datasets import load_wine
 from skdeepad.thresholds import Conformal, ROCOptimal
@@ -759,6 +759,18 @@ def test_versions_are_told_apart(cls, problem, monkeypatch):
     monkeypatch.setattr("skdeepad._base.__version__", "77.0")
     with pytest.warns(UserWarning, match=r"saved by skdeepad 0\..* loaded by 77\.0"):
         pickle.loads(saved)
+
+
+def test_a_class_may_have_a_state_of_its_own(problem):
+    X, _ = problem
+    detector = OwnState(max_epochs=1, random_state=0).fit(X)
+    copied = pickle.loads(pickle.dumps(detector))  # warnings are errors here
+    np.testing.assert_array_equal(copied.score_samples(X), detector.score_samples(X))
+
+
+class OwnState(AutoencoderDetector):
+    def __getstate__(self):
+        return vars(self).copy()
 
 
 @every_deep

@@ -84,7 +84,8 @@ def test_warm_start_goes_on(cls, problem):
     scores = detector.score_samples(X)
     detector.set_params(hidden_layer_sizes=(3,), learning_rate=1e-4)
     with pytest.raises(
-        ValueError, match=r"layers or their shapes \(by hidden_layer_sizes; .* changed"
+        ValueError,
+        match=r"or their shapes \(with hidden_layer_sizes; .* changed",
     ):
         detector.fit(X)
     np.testing.assert_array_equal(detector.score_samples(X), scores)
@@ -117,6 +118,9 @@ def test_what_the_weights_mean_is_fixed_by_the_first_fit(cls, params, name, valu
             train(X)
         np.testing.assert_array_equal(detector.score_samples(X), scores)
     if name == "image_shape":
+        detector.set_params(image_shape=(2, 3, 1))  # of other layers too
+        with pytest.raises(ValueError, match=r"but image_shape changed since\. Undo"):
+            detector.fit(X)
         detector.set_params(image_shape=[1, 3, 2]).fit(X)
 
 
@@ -481,9 +485,14 @@ def test_columns_of_what_is_not_finite_are_named(value, problem):
     with pytest.raises(ValueError, match="contains") as caught:
         make(AutoencoderDetector).fit(broken.to_numpy())
     assert any("column(s) 1, 4." in note for note in caught.value.__notes__)
-    with pytest.raises(ValueError, match="2D array") as caught:
-        make(AutoencoderDetector).fit(frame["a"].to_numpy())
-    assert not hasattr(caught.value, "__notes__")
+    flat = frame["a"].to_numpy()
+    for method, rows, match in (
+        (make(AutoencoderDetector).fit, flat, "2D"),
+        (detector.score_samples, broken[["b", "a"]], "feature names"),
+    ):
+        with pytest.raises(ValueError, match=match) as caught:
+            method(rows)
+        assert not hasattr(caught.value, "__notes__")
 
 
 def test_columns_of_text_are_named_in_scoring_too(problem):
@@ -544,6 +553,16 @@ def test_a_feature_far_from_zero_is_scaled_as_any(n_rows):
     far = np.c_[np.exp2(24) + spread * np.round(256 * X[:, 0]), X[:, 1]]
     scaler = make(AutoencoderDetector, max_epochs=1).fit(far).scaler_
     np.testing.assert_allclose(scaler.scale_, far.std(axis=0), rtol=1e-6)
+
+
+def test_a_feature_of_rounding_alone_is_not_scaled():
+    shares = np.random.default_rng(0).dirichlet(np.ones(4), size=500)
+    X = np.c_[shares, shares.sum(axis=1)]
+    assert len(np.unique(X[:, 4])) > 1
+    detector = make(AutoencoderDetector, max_epochs=1)
+    with pytest.warns(UserWarning, match=r"look alike .* 1 of 5 column\(s\) \(4\)"):
+        detector.fit(X)
+    assert detector.scaler_.scale_[4] == 1.0
 
 
 @pytest.mark.parametrize("cls", [AutoencoderDetector, VAEDetector, DASVDD])

@@ -123,9 +123,10 @@ class KDEDetector(BaseDetector):
         if self.bandwidths is None:
             return np.logspace(-1, 1, 10) * spread
         widths = np.asarray(self.bandwidths, dtype=np.float64)
-        if widths.ndim != 1 or not widths.size or not (widths > 0).all():
+        is_one = (widths > 0) & np.isfinite(widths)
+        if widths.ndim != 1 or not widths.size or not is_one.all():
             raise ValueError(
-                "bandwidths must be a list of one or more numbers above 0, got "
+                "bandwidths must be a list of one or more finite numbers above 0, got "
                 f"{self.bandwidths!r}."
             )
         return widths

@@ -75,10 +75,11 @@ n_splits_, refit_time_, multimetric_
 
     Detectors that have callbacks of their own train alone, where these can see them;
     callbacks of the search see its fits, and no epochs. Those that train together
-    print nothing (``verbose``), and warn once that early stopping did not stop all
-    that have the most epochs. Of the fits within a meta-estimator (folds of a
-    ThresholdedDetector) the first of each candidate and fold trains with others, and
-    what is parallel within a candidate runs one by one, beside the networks.
+    print nothing (``verbose``), warn once that early stopping did not stop all that
+    have the most epochs, and not of candidates that learned nothing: scores tell. Of
+    the fits within a meta-estimator (folds of a ThresholdedDetector) the first of each
+    candidate and fold trains with others, and what is parallel within a candidate runs
+    one by one, beside the networks.
 
     The rows of all folds are held at once, in float64 and in float32, and by the worker
     that trains them once more. Where they take more than scikit-learn's

@@ -153,7 +153,8 @@ class ParetoTail(Strategy):
 
     def _n_tail(self, n_rows):
         # The sum guards against 0.29 * 100 = 28.99...; one row is left before the tail.
-        return min(floor(float(self.tail_fraction) * n_rows + 1e-9), n_rows - 1)
+        n_tail = floor(float(self.tail_fraction) * n_rows + 1e-9)
+        return min(n_tail, max(0, n_rows - 1))
 
     def _check_tail(self, n_tail, n_rows):
         if n_tail < MIN_TAIL:

@@ -1,6 +1,7 @@
 """Thresholds and probabilities for any detector."""
 
 import copy
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from numbers import Integral
@@ -118,7 +119,9 @@ class ThresholdedDetector(CallbackSupportMixin, BaseDetector):
 
     Notes
     -----
-    Callbacks see the detector in use being trained, and not those of the folds.
+    Callbacks see the detector in use being trained, and not those of the folds. Set
+    ProgressBar and others that scikit-learn hands on to the parts of an estimator here,
+    and not on ``estimator``, where they are refused.
 
     Probabilities of rows that were not trained on come from a loop over folds, and not
     from ``cross_val_predict``, which would turn the labels into 0 and 1::
@@ -235,7 +238,9 @@ class ThresholdedDetector(CallbackSupportMixin, BaseDetector):
         context.call_on_fit_task_begin(estimator=self, **rows)
         training = context.subcontext(task_name="fit-estimator")
         estimator = clone(self.estimator)
-        with training.propagate_callback_context(estimator):
+        # A frozen one trains nothing, and is the user's own: it is left alone.
+        propagate = training.propagate_callback_context
+        with nullcontext() if self._is_frozen else propagate(estimator):
             training.call_on_fit_task_begin(estimator=self, **rows)
             self.estimator_ = estimator.fit(X, None)  # a frozen one insists on a y
             training.call_on_fit_task_end(estimator=self, **rows)

@@ -63,7 +63,7 @@ def test_candidates_may_be_any_list_of_numbers_above_zero():
     expected = KDEDetector(bandwidths=[0.1, 0.5]).fit(X).bandwidth_
     for widths in ((0.1, 0.5), np.array([0.1, 0.5]), pd.Series([0.1, 0.5])):
         assert KDEDetector(bandwidths=widths).fit(X).bandwidth_ == expected
-    for widths in ([], [0.1, -0.2], [0.1, np.nan], [[0.1]]):
+    for widths in ([], [0.1, -0.2], [0.1, np.nan], [[0.1]], [np.inf]):
         with pytest.raises(ValueError, match="bandwidths must be a list of one or"):
             KDEDetector(bandwidths=widths).fit(X)
 

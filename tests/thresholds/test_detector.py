@@ -655,6 +655,33 @@ def test_callbacks_see_the_detector_train(problem):
         ThresholdedDetector(OneClassSVM()).set_callbacks(tasks).fit(X, y)
 
 
+def test_a_frozen_detector_is_left_alone(problem):
+    X, y = problem
+    inner = AutoencoderDetector(max_epochs=1, random_state=0)
+    frozen = FrozenEstimator(inner.set_callbacks(Tasks()).fit(X))
+    before, tasks = dict(vars(inner)), Tasks()
+    detector = ThresholdedDetector(frozen, threshold="mad").set_callbacks(tasks)
+    assert detector.fit(X, y).estimator_ is frozen
+    assert dict(vars(inner)) == before
+    assert vars(frozen).keys() == {"estimator"}
+    assert tasks.begun == tasks.ended[::-1] == ["fit", "fit-estimator"]
+
+
+def test_labels_of_probabilities_go_with_them(problem):
+    X, _ = problem
+    detector = ThresholdedDetector(DETECTORS["Pipeline"], probability="gaussian")
+    assert detector.fit(X).classes_.tolist() == [-1, 1]
+    assert not hasattr(detector.set_params(probability=None).fit(X), "classes_")
+
+
+def test_folds_that_score_one_anomaly_are_too_few(problem):
+    X, y = problem
+    folds = [(np.arange(100), np.r_[100:150, np.flatnonzero(y == -1)[:1]])]
+    detector = ThresholdedDetector(OneClassSVM(), probability="sigmoid", cv=folds)
+    with pytest.raises(ValueError, match="two rows or more of each"):
+        detector.fit(X, y)
+
+
 def test_failed_fit_leaves_the_fitted_detector_as_it_was(problem):
     X, y = problem
     detector = ThresholdedDetector(
