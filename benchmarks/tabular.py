@@ -54,6 +54,7 @@ from skdeepad.datasets import (
     load_wbc,
     load_wine,
 )
+from skdeepad.datasets._adbench import full_names
 
 DEEP = {
     detector.__name__: detector
@@ -212,9 +213,7 @@ def available(suite, names):
     """Loaders of the sets to run; those that can't be had are named and left out."""
     loaders = SUITES[suite].copy()
     if names:
-        # As in fetch_adbench: also without the number, in any case.
-        known = {full.lower(): full for full in loaders}
-        known |= {full.split("_", 1)[-1].lower(): full for full in loaders}
+        known = full_names(loaders)
         if unknown := [name for name in names if name.lower() not in known]:
             raise SystemExit(
                 f"No such data set in {suite}: {unknown}. It has {', '.join(loaders)}."

@@ -80,6 +80,27 @@ def new_memory_holds_nan():
         yield
 
 
+class Tasks:
+    """A callback that is handed on to all fits, and notes what begins and ends."""
+
+    max_propagation_depth = None
+
+    def __init__(self):
+        self.begun, self.ended = [], []
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        self.begun.append(context.task_name)
+
+    def on_fit_task_end(self, estimator, context):
+        self.ended.append(context.task_name)
+
+
 def make(cls, **params):
     """A detector that trains in a moment and repeats."""
     names = cls().get_params()

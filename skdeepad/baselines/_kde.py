@@ -110,7 +110,7 @@ class KDEDetector(BaseDetector):
 
     def _most_likely(self):
         """Of the candidates the one with the largest held-out likelihood."""
-        widths, likelihoods = self._widths(self._spread), 0.0
+        widths, likelihoods = self._widths(), 0.0
         for train, test in KFold(min(self.cv, len(self.X_fit_))).split(self.X_fit_):
             logs = _log_densities(
                 self.X_fit_[test], self.X_fit_[train], widths / self._spread
@@ -118,10 +118,10 @@ class KDEDetector(BaseDetector):
             likelihoods += logs.sum(axis=1)
         return widths[np.argmax(likelihoods)]
 
-    def _widths(self, spread):
+    def _widths(self):
         """Candidates of ``bandwidth="cv"``."""
         if self.bandwidths is None:
-            return np.logspace(-1, 1, 10) * spread
+            return np.logspace(-1, 1, 10) * self._spread
         widths = np.asarray(self.bandwidths, dtype=np.float64)
         is_one = (widths > 0) & np.isfinite(widths)
         if widths.ndim != 1 or not widths.size or not is_one.all():

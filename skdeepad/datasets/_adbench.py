@@ -109,9 +109,7 @@ def fetch_adbench(name, *, data_home=None, download_if_missing=True, return_X_y=
     OSError
         When the file is missing and can not be downloaded.
     """
-    names = {full.lower(): full for full in BLOB_IDS}
-    names |= {full.split("_", 1)[1].lower(): full for full in BLOB_IDS}
-    full = names.get(str(name).lower())
+    full = full_names(BLOB_IDS).get(str(name).lower())
     if full is None:
         raise ValueError(
             f"{name!r} is no ADBench data set: use one of {list(BLOB_IDS)}."
@@ -129,6 +127,12 @@ def fetch_adbench(name, *, data_home=None, download_if_missing=True, return_X_y=
         X = arrays["X"].astype(np.float64)
         y = np.where(arrays["y"].ravel() == 1, -1, 1)
     return (X, y) if return_X_y else Bunch(data=X, target=y, name=full)
+
+
+def full_names(names):
+    """The names of data sets by these, and by what follows their number, lower case."""
+    by_name = {full.lower(): full for full in names}
+    return by_name | {full.split("_", 1)[-1].lower(): full for full in names}
 
 
 def git_blob_id(content):

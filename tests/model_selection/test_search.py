@@ -37,7 +37,7 @@ from skdeepad.model_selection import (
 )
 from skdeepad.thresholds import Conformal
 from tests import conftest
-from tests.conftest import DEEP, every_lowering, taken
+from tests.conftest import DEEP, Tasks, every_lowering, taken
 
 CV = OneClassKFold(3, shuffle=True, random_state=0)
 # Where the last bits are the same, and large groups are divided.
@@ -724,7 +724,7 @@ def test_callbacks_see_the_search_and_its_fits(backend, problem):
     options = {"scoring": "roc_auc", "cv": CV, "n_jobs": 2}
     tasks = []
     for cls in (GridSearchCV, BatchedGridSearchCV):
-        heard = Heard()
+        heard = Tasks()
         search = cls(make(AutoencoderDetector), {"learning_rate": [1e-3]}, **options)
         with joblib.parallel_config(backend):
             search.set_callbacks(heard).fit(X, y)
@@ -740,7 +740,7 @@ def test_callbacks_see_a_pipelines_fits(problem):
     X, y = problem
     pipe = make_pipeline(StandardScaler(), make(AutoencoderDetector))
     grid = {"autoencoderdetector__learning_rate": [1e-3, 1e-2]}
-    heard = [Heard(), ProgressBar(max_propagation_depth=None)]
+    heard = [Tasks(), ProgressBar(max_propagation_depth=None)]
     for cls in (GridSearchCV, BatchedGridSearchCV):
         search = cls(pipe, grid, scoring="roc_auc", cv=CV, error_score="raise")
         search.set_callbacks(*heard).fit(X, y)
@@ -807,27 +807,6 @@ def test_a_warning_of_a_fit_comes_once_a_fit(problem):
                 X, labels
             )
         assert len(caught) == 3
-
-
-class Heard:
-    """A callback that is handed on to all fits, and counts the tasks that end."""
-
-    max_propagation_depth = None
-
-    def __init__(self):
-        self.ended = []
-
-    def setup(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        pass
-
-    def on_fit_task_end(self, estimator, context):
-        self.ended.append(context.task_name)
-
-    def teardown(self, estimator, context):
-        pass
 
 
 def test_the_filters_of_warnings_are_left_alone(problem):

@@ -44,6 +44,7 @@ from skdeepad.model_selection import (
 )
 from skdeepad.thresholds import MAD, Conformal, ROCOptimal, make_threshold
 from skdeepad.thresholds._make import STRATEGIES
+from tests.conftest import Tasks
 
 DETECTORS = {
     "OneClassSVM": OneClassSVM(),
@@ -619,27 +620,6 @@ def test_too_few_rows_are_refused_before_training(
     with pytest.raises(ValueError, match=match):
         detector.fit(X[:n_rows], y)
     assert not fits
-
-
-class Tasks:
-    """A callback that notes what begins and ends, however deep."""
-
-    max_propagation_depth = None
-
-    def __init__(self):
-        self.begun, self.ended = [], []
-
-    def setup(self, estimator, context):
-        pass
-
-    def teardown(self, estimator, context):
-        pass
-
-    def on_fit_task_begin(self, estimator, context):
-        self.begun.append(context.task_name)
-
-    def on_fit_task_end(self, estimator, context):
-        self.ended.append(context.task_name)
 
 
 def test_callbacks_see_the_detector_train(problem):
