@@ -111,7 +111,11 @@ def plot_heatmap(auroc, *, highlight, path):
             color=ACCENT if name in highlight else INK,
         )
     ax.text(-0.62, len(table) - 0.15, "mean", ha="right", va="center", fontsize=9)
-    ax.set_title("AUROC; blue: a data set's best, sand: 0.15 or more below it", pad=14)
+    ax.set_title(
+        "AUROC; bold: a data set's best to three digits, sand: 0.15 or more below it; "
+        "red: skdeepad's deep detectors",
+        pad=14,
+    )
     _clean(ax)
     _save(figure, path)
 
@@ -270,6 +274,10 @@ def _draw_slope(ax):
 DEPTHS = {1: "#9cc9e3", 2: "#2c7fb8", 4: "#22313f"}
 
 
+def _layers(depth):
+    return f"{depth} layer{'s' * (depth > 1)}"
+
+
 def plot_courses(panels, *, path):
     """AUROC against the number of epochs, a line for each shape of network.
 
@@ -279,7 +287,7 @@ def plot_courses(panels, *, path):
         Maps a title to a DataFrame with columns ``epochs``, ``auroc``, and
         ``encoder_depth``, ``encoder_width``, ``decoder_depth``, ``decoder_width``.
         Lines are coloured by the decoder's depth, dashed by the encoder's, and the
-        thicker the wider.
+        thicker the wider. What ends lowest is at the bottom of all panels.
     path : path-like
         Picture to write.
     """
@@ -288,6 +296,7 @@ def plot_courses(panels, *, path):
         len(panels),
         figsize=(3.6 * len(panels), 3.6),
         sharex=True,
+        sharey=True,
         squeeze=False,
         layout="constrained",
     )
@@ -310,13 +319,21 @@ def plot_courses(panels, *, path):
         ax.set_title(title, color=INK, fontsize=10)
         ax.set_xlabel("epochs", color=INK)
         _clean(ax)
+    last = [rows.auroc[rows.epochs == rows.epochs.max()] for rows in panels.values()]
+    axes[0, 0].set_ylim(bottom=min(auroc.min() for auroc in last) - 0.01)
     axes[0, 0].set_ylabel("AUROC", color=INK)
     handles = [
-        Line2D([], [], color=colour, label=f"decoder: {depth}")
+        Line2D([], [], color=colour, label=f"decoder of {_layers(depth)}")
         for depth, colour in DEPTHS.items()
     ]
     handles += [
-        Line2D([], [], color=INK, linestyle=dash, label=f"encoder: {depth} layer(s)")
+        Line2D(
+            [],
+            [],
+            color=COLOURS[1],
+            linestyle=dash,
+            label=f"encoder of {_layers(depth)}",
+        )
         for depth, dash in dashes.items()
     ]
     figure.legend(

@@ -216,6 +216,13 @@ def _rho(rows):
     return spearmanr(rows.test_error, rows.auroc).statistic
 
 
+def title(objective, architecture):
+    """A kind of network in the words of docs/defaults.md."""
+    layers = {"mlp": "dense", "conv": "convolutional"}[architecture]
+    kind = {"autoencoder": "autoencoder", "variational": "VAE"}[objective]
+    return f"{layers} {kind}"
+
+
 def main(arguments=None):
     """Measure what is missing, print the tables and draw the picture."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sensitivity")
@@ -249,7 +256,8 @@ def main(arguments=None):
     print(correlations(means).to_string())
     by_network = means[means.dropout == 0].groupby(["objective", "architecture"])
     panels = {
-        name: by_network.get_group(tuple(name.split("-"))) for name in args.networks
+        title(*name.split("-")): by_network.get_group(tuple(name.split("-")))
+        for name in args.networks
     }
     plot_courses(panels, path=path.with_suffix(".png"))
 

@@ -46,6 +46,10 @@ html_show_sourcelink = False
 
 ROOT = Path(__file__).parents[1]
 PAGES = {"examples": "examples/index.rst", "CONTRIBUTING.md": "contributing.md"}
+PAGES |= {
+    f"examples/{path.name}": f"examples/{path.stem}.rst"
+    for path in (ROOT / "examples").glob("plot_*.py")
+}
 
 
 def link(match):
@@ -63,6 +67,13 @@ def set_links(app, relative_path, parent_docname, content):
     content[0] = re.sub(elsewhere, link, content[0])
 
 
+def show_examples(app, docname, content):
+    """Let links to examples go to their pages, which have the pictures."""
+    for target, page in PAGES.items():
+        content[0] = content[0].replace(f"](../{target})", f"]({page})")
+
+
 def setup(app):
     """Called by Sphinx."""
+    app.connect("source-read", show_examples)
     app.connect("include-read", set_links)

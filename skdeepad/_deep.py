@@ -80,7 +80,10 @@ def in_own_modes(function):
     def wrapper(*args, **kwargs):
         import torch
 
+        from skdeepad._settings import exact_float32
+
         with (
+            exact_float32(),
             torch.inference_mode(False),
             torch.enable_grad(),
             torch.autocast("cpu", enabled=False),

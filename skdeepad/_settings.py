@@ -81,7 +81,8 @@ def gpu_settings(device, tf32=None):
         yield
     finally:
         with _gpu["lock"]:
-            if _gpu["holders"].pop(holder, _gpu) is not _gpu:
+            if holder in _gpu["holders"]:
+                del _gpu["holders"][holder]
                 _set_for_gpu()
 
 
@@ -96,10 +97,12 @@ def _set_for_gpu():
         _set_tf32(*tf32)
 
 
-# torch 2.9 has other names, and refuses to tell the older ones once these were used.
+# torch 2.9 renamed these settings, and refuses to tell the older ones once these were
+# set.
 if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
     _TF32: tuple[Any, Any] = ("tf32", "tf32")
     _FLOAT32: tuple[Any, Any] = ("ieee", "ieee")
+    _CPU_FLOAT32 = _FLOAT32
 
     def _tf32_settings():
         backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv
@@ -109,8 +112,17 @@ if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
         torch.backends.cuda.matmul.fp32_precision = products
         torch.backends.cudnn.conv.fp32_precision = convolutions
 
+    def _cpu_settings():
+        backends = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv
+        return [backend.fp32_precision for backend in backends]
+
+    def _set_cpu(products, convolutions):
+        torch.backends.mkldnn.matmul.fp32_precision = products
+        torch.backends.mkldnn.conv.fp32_precision = convolutions
+
 else:
     _TF32, _FLOAT32 = ("high", True), ("highest", False)
+    _CPU_FLOAT32 = _FLOAT32[:1]
 
     def _tf32_settings():
         return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
@@ -118,6 +130,41 @@ else:
     def _set_tf32(products, convolutions):
         torch.set_float32_matmul_precision(products)
         torch.backends.cudnn.allow_tf32 = convolutions
+
+    def _cpu_settings():
+        return (torch.get_float32_matmul_precision(),)
+
+    def _set_cpu(products):
+        torch.set_float32_matmul_precision(products)
+
+
+_cpu: dict[str, Any] = {"lock": Lock(), "holders": set(), "before": ()}
+# What torch calls it where float32 is taken as it is.
+_UNLOWERED = {"none", "ieee", "highest"}
+
+
+@contextmanager
+def exact_float32():
+    """Take float32 on the CPU as it is, and undo it after.
+
+    ``torch.set_float32_matmul_precision("medium")``, which is meant for GPUs as a rule,
+    lets a process take products of float32 in bfloat16.
+    """
+    holder = object()
+    try:  # from here on, or Ctrl-C would leave it as it is set
+        with _cpu["lock"]:
+            if not _cpu["holders"]:
+                _cpu["before"] = _cpu_settings()
+            _cpu["holders"].add(holder)
+            if not _UNLOWERED.issuperset(_cpu["before"]):
+                _set_cpu(*_CPU_FLOAT32)
+        yield
+    finally:
+        with _cpu["lock"]:
+            if holder in _cpu["holders"]:
+                _cpu["holders"].remove(holder)
+                if not _cpu["holders"] and not _UNLOWERED.issuperset(_cpu["before"]):
+                    _set_cpu(*_cpu["before"])
 
 
 _onednn = {"allowed": False, "in_use": False}

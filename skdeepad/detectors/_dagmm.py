@@ -20,9 +20,9 @@ class DAGMM(BaseEstimationDetector):
 
     A row becomes its code and two measures of how well it is given back: the distance
     between row and reconstruction over the row's norm, and the cosine of the angle
-    between them. A second network, the estimation network, gives from these the
-    row's probabilities of belonging to each of a mixture's Gaussians, and these the
-    Gaussians of a batch. The anomaly score is the energy, minus the logarithm of the
+    between them. A second network, the estimation network, turns these
+    numbers into the row's probabilities of belonging to each Gaussian of a mixture.
+    From those of a batch's rows follow the mixture's weights, means and covariances. The anomaly score is the energy, minus the logarithm of the
     mixture's density, of the mixture of all training rows ([1]_, eq. 1 to 6).
 
     The loss is the squared reconstruction error, summed over the features, plus
@@ -79,7 +79,8 @@ class DAGMM(BaseEstimationDetector):
     should be hundreds: with a handful the detector is worth nothing.
 
     ``feature_errors`` gives the squared errors of the reconstruction: an energy has no
-    parts of single features.
+    parts of single features. ``history_`` has the loss's parts, ``reconstruction``,
+    ``energy`` and ``inverse_variances``, before they are weighted.
 
     References
     ----------

@@ -82,7 +82,9 @@ class DASVDD(SupportMixin, ReconstructionMixin, BaseAutoencoderDetector):
     fixed centre are of all rows.
 
     ``feature_errors`` divides the reconstruction term among the features; the
-    distance belongs to no feature.
+    distance belongs to no feature. ``history_`` has the loss's parts, ``reconstruction``
+    and ``distance``, before they are weighted; and, unless the centre is fixed,
+    ``center_distance``, of the rows that move it.
 
     Layers and training have defaults for tables (documentation, *Defaults, and what to
     tune*). For MNIST, its pixels divided by 255 and not standardized, the paper has

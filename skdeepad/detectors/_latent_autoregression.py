@@ -54,6 +54,8 @@ class LatentAutoregressionDetector(SupportMixin, BaseEstimationDetector):
 
     ``feature_errors`` gives the squared errors of the reconstruction, whose sum enters
     the score scaled. ``partial_fit`` takes the ranges from the rows of its last call.
+    ``history_`` has the loss's parts, ``reconstruction`` and ``surprisal``, before they
+    are weighted.
 
     References
     ----------

@@ -58,7 +58,9 @@ default="expected_latent"
     Notes
     -----
     ``transform`` gives the posterior's mean. ``feature_errors`` gives minus the
-    log likelihood of each feature at the posterior's mean.
+    log likelihood of each feature at the posterior's mean. ``history_`` has the loss's
+    parts, ``reconstruction`` (minus the log likelihood) and ``kl``, before they are
+    weighted.
 
     Early stopping and ``support_fraction`` go by the bound at the posterior's mean
     (eq. 17), which takes no noise, whatever the ``scoring``.
@@ -67,7 +69,8 @@ default="expected_latent"
     tune*). The paper's training is ``max_epochs=1000, early_stopping=True,
     n_iter_no_change=20, learning_rate=1e-4, batch_size=128``, and its networks for
     images ``standardize=False, output_activation="sigmoid", architecture="conv",
-    hidden_layer_sizes=(32, 32), latent_dim=32`` (section 4.1).
+    hidden_layer_sizes=(32, 32), latent_dim=32`` (section 4.1, whose fully connected
+    layer of 1568 is taken for the 32 * 7 * 7 numbers that the convolutions give).
 
     A posterior's standard deviation counts as at most ``exp(5)``, in the score too: the
     prior's is 1, and the exponential of an extreme row's would overflow.
