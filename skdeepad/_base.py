@@ -42,7 +42,7 @@ SEARCH = (
     "StratifiedKFold: detectors train on the normal rows of a part alone."
 )
 
-# Types of rows; others become the first.
+# dtypes of rows that are kept; others become the first.
 NUMBERS = [np.float64, np.float32]
 
 # Largest scaled value that is told from larger ones, whose squares may overflow.
@@ -124,7 +124,8 @@ class FitTask:
             return cls.keep_all(X, y, strategy)
         n_rows = _num_samples(X)
         normal = np.arange(n_rows) if y is None else np.flatnonzero(y == 1)
-        n_held_out = ceil(float(size) * len(normal))
+        # The difference guards against 0.07 * 100 = 7.00...1.
+        n_held_out = ceil(float(size) * len(normal) - 1e-9)
         if hasattr(strategy, "check_size"):
             strategy.check_size(n_held_out)
         if n_held_out >= len(normal):
@@ -180,10 +181,10 @@ class FitTask:
     def set_threshold(self, detector):
         """Set the threshold of a detector that can score."""
         scores = self.scores(detector) if self.reads_scores else (np.empty(0), None)
-        set_threshold(detector, self.strategy, *scores)
+        set_offset(detector, self.strategy, *scores)
 
 
-def set_threshold(detector, strategy, scores, y):
+def set_offset(detector, strategy, scores, y):
     """Set a detector's offset, and keep the scores that p-values compare with."""
     given = strategy.find_offset(scores, y)
     try:

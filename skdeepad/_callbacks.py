@@ -1,6 +1,6 @@
 """What scikit-learn's callbacks, and the user, are told of training."""
 
-import copy
+from skdeepad._base import snapshot
 
 
 def print_epoch(estimator, epoch, history):
@@ -62,7 +62,7 @@ class EpochReports:
 
     def _fitted_attributes(self):
         """What a copy needs to work as if training had ended here."""
-        fitted = copy.copy(self._estimator)
+        fitted = snapshot(self._estimator)
         if self._run is not None:
             self._run.finish(fitted, *self.last)
         fitted._set_threshold(self._task)

@@ -44,7 +44,7 @@ ALIKE = 1e-3
 # Multiply-adds of a step and network from which bfloat16 pays (precision="auto").
 LARGE_WORK = 1e8
 
-# Parameters that a later fit alone reads.
+# Parameters that scores do not depend on: a fit need not keep those it had.
 ONLY_LATER = "random_state", "threshold", "contamination", "device", "checkpoint_dir"
 
 # What a detector keeps beside its parameters when it becomes as another one. Equal rows
@@ -56,6 +56,9 @@ KEPT = (
     "_skl_callbacks",
     "_parent_callback_ctx",
 )
+
+# Constraints of a parameter that :meth:`BaseDeepDetector._layer_sizes` reads.
+LAYER_SIZES = ["array-like", Interval(Integral, 1, None, closed="left")]
 
 # Networks that a search has trained together, for the fits that follow.
 TRAINED_BEFORE: ContextVar = ContextVar("trained_before", default=None)
@@ -104,7 +107,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
     - ``_build_network(n_features, members)``: the torch module;
     - ``_loss(network, x)``: a dict of ``(members,)`` losses of a batch, with the
       key ``"loss"`` and its parts;
-    - ``_anomaly_scores(network, x, X)``: the paper's anomaly score, ``(members, n)``.
+    - ``_anomaly_scores(network, x)``: the paper's anomaly score, ``(members, n)``.
 
     One that trains in other ways than by one loss and one optimizer overrides
     ``_phases`` too; one that must look at the data first, ``_before_training``, or
@@ -139,10 +142,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseDetector._parameter_constraints,
-        "hidden_layer_sizes": [
-            "array-like",
-            Interval(Integral, 1, None, closed="left"),
-        ],
+        "hidden_layer_sizes": LAYER_SIZES,
         "image_shape": ["array-like", None],
         "activation": [
             StrOptions(
@@ -181,9 +181,10 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
     _streams: ClassVar[bool] = True
 
-    # Parameters in which networks that train together may differ: those used before
-    # the loop only, after it only, and in it, where the parameter becomes a tensor
-    # (members, 1, ...) of so many dimensions.
+    # Parameters in which networks that train together may differ: those that their
+    # seeds and layers hold for each member, those used after the loop only, and those
+    # used in it, where the parameter becomes a tensor (members, 1, ...) of so many
+    # dimensions.
     _used_before: ClassVar[frozenset] = frozenset(
         {"random_state", "n_estimators", "dropout"}
     )
@@ -212,7 +213,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         """Losses of rows ``(members, batch, n_features)``: a dict of ``(members,)``."""
         raise NotImplementedError
 
-    def _anomaly_scores(self, network, x, X):
+    def _anomaly_scores(self, network, x):
         """Anomaly score of rows ``x`` ``(members, n, n_features)``: ``(members, n)``.
 
         ``X`` is the same rows as the user gave them, ``(n, n_features)``.
@@ -246,7 +247,9 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         alike = np.flatnonzero((n_differ > 0) & (typical < ALIKE))
         if not len(alike):
             return
-        if self.standardize:
+        if self.standardize and not self.scaler_.var_[alike].any():
+            why = "Their variances are too small for a number: multiply X."
+        elif self.standardize:
             why = (
                 "A few that are far out, such as 999999 for a missing value, may have "
                 "set the networks' scale: remove or clip them, or take logarithms."
@@ -511,7 +514,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
         from skdeepad._training import merge
 
-        theirs = copy.copy(self)
+        theirs = snapshot(self)
         for name in self._used_within:
             value = getattr(self, name)
             if torch.is_tensor(value):  # one for each member
@@ -748,7 +751,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         return X
 
     def _map_rows(self, X, function):
-        """Apply ``function(fitted, network, x, X)`` to chunks of rows, in float64.
+        """Apply ``function(fitted, network, x)`` to chunks of rows, in float64.
 
         float64, so that rounding (see ``_rounded_scores``) hides how the rows were
         chunked. ``x`` is ``(members, n, n_features)``; the function returns
@@ -797,16 +800,15 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
             gpu_settings(device),
         ):
             for chunk in gen_batches(len(X), n_chunk):
-                rows = X[chunk]
-                x = torch.as_tensor(fitted._scale(rows), device=device)
+                x = torch.as_tensor(fitted._scale(X[chunk]), device=device)
                 x = x.expand(network.members, -1, -1)
-                use(chunk, function(fitted, network, x, rows))
+                use(chunk, function(fitted, network, x))
 
     # Using the fitted detector.
 
     def _score_samples(self, X):
-        def score(fitted, network, x, X):
-            scores = fitted._anomaly_scores(network, x, X)
+        def score(fitted, network, x):
+            scores = fitted._anomaly_scores(network, x)
             if scores.shape != x.shape[:2]:
                 raise ValueError(
                     f"{type(self).__name__}._anomaly_scores gave a tensor of shape "
@@ -821,7 +823,15 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
     def _hidden_sizes(self):
         """``hidden_layer_sizes`` as a tuple."""
-        return layer_sizes("hidden_layer_sizes", self.hidden_layer_sizes)
+        return self._layer_sizes("hidden_layer_sizes")
+
+    def _layer_sizes(self, name):
+        """A parameter's value as a tuple of int; ValueError where it is none."""
+        value = getattr(self, name)
+        sizes = (value,) if isinstance(value, Integral) else tuple(value)
+        if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+            raise ValueError(f"{name} must hold positive integers, got {sizes!r}.")
+        return tuple(int(size) for size in sizes)
 
     def _image_shape(self, n_features):
         """``image_shape`` checked against the data."""
@@ -866,7 +876,7 @@ class FeatureErrorsMixin:
             mean.
         """
 
-        def errors(fitted, network, x, X):
+        def errors(fitted, network, x):
             return fitted._feature_errors(network, x).mean(0)
 
         return self._map_rows(self._validate(X), errors)
@@ -875,7 +885,7 @@ class FeatureErrorsMixin:
         """Parts of the anomaly score ``(members, n, n_features)``."""
         raise NotImplementedError
 
-    def _anomaly_scores(self, network, x, X):
+    def _anomaly_scores(self, network, x):
         return self._feature_errors(network, x).sum(2)
 
 
@@ -964,14 +974,6 @@ def _to_tensors(state):
 def _member_means(losses):
     """Mean over the members that still train, of each epoch's losses ``(k,)``."""
     return np.nanmean(np.array([loss.numpy() for loss in losses]), axis=1)
-
-
-def layer_sizes(name, sizes):
-    """A parameter's value as a tuple of int; ValueError where it is none."""
-    sizes = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
-    if not all(isinstance(size, Integral) and size > 0 for size in sizes):
-        raise ValueError(f"{name} must hold positive integers, got {sizes!r}.")
-    return tuple(int(size) for size in sizes)
 
 
 def _append_history(before, history, n_before):

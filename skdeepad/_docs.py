@@ -78,7 +78,8 @@ cuda_graphs : bool or "auto", default="auto"
 distributed : bool, default=False
     Train with all processes of ``torch.distributed``'s default group, which
     call ``fit`` with the same rows: each takes its share of every batch,
-    and all end with the same networks.
+    and all end with the same networks. The first process's callbacks decide
+    whether training stops.
 {threshold_parameters}
 device : str, default="auto"
     "cpu", "cuda", "cuda:1"; "auto" is CUDA when there is a device. May be
@@ -125,8 +126,9 @@ output_activation : {"identity", "sigmoid"}, default="{output_activation}"
     ``standardize=False``.""",
     "shared_attributes": """\
 history_ : dict of ndarray of shape (`n_iter_`,)
-    Per epoch, the loss and its parts, averaged over the rows and the
-    networks; ``"validation_loss"`` with early stopping.
+    Per epoch, the loss and its parts, averaged over the rows and over the networks
+    that still train; ``"validation_loss"`` with early stopping. With several
+    networks the mean may jump where one of them stops.
 n_iter_ : int
     Epochs trained; with early stopping, of the network that went on longest.
 scaler_ : StandardScaler

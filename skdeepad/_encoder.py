@@ -58,7 +58,7 @@ class BaseEncoderDetector(
             The members' codes side by side.
         """
 
-        def codes(fitted, network, x, X):
+        def codes(fitted, network, x):
             return fitted._codes(network, x).transpose(0, 1).flatten(1)
 
         return self._map_rows(self._validate(X), codes)

@@ -40,6 +40,11 @@ def share_of(n_rows):
     return slice(rank, None, size), len(range(rank, n_rows, size)) / n_rows
 
 
+def take_first(tensor):
+    """Replace a tensor by the first process's."""
+    distributed.broadcast(tensor, 0)
+
+
 def add_up(tensor):
     """Replace a tensor by its sum over the processes."""
     distributed.all_reduce(tensor)

@@ -2,15 +2,14 @@
 
 from dataclasses import dataclass
 from functools import partial
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import StrOptions
 
 from skdeepad._base import of_one_fit
-from skdeepad._deep import FeatureErrorsMixin, layer_sizes
+from skdeepad._deep import LAYER_SIZES, FeatureErrorsMixin
 from skdeepad._encoder import BaseEncoderDetector
 from skdeepad._warnings import warn
 
@@ -37,7 +36,7 @@ class ReconstructionMixin(FeatureErrorsMixin):
             In the scale of X; the members' mean.
         """
 
-        def reconstruction(fitted, network, x, X):
+        def reconstruction(fitted, network, x):
             return fitted._reconstruction(network, x).mean(0)
 
         return self._unscale(self._map_rows(self._validate(X), reconstruction))
@@ -47,7 +46,7 @@ class ReconstructionMixin(FeatureErrorsMixin):
         return network.decode(self._codes(network, x))
 
     def _warn_if_not_learned(self, X):
-        def errors(fitted, network, x, X):
+        def errors(fitted, network, x):
             return (fitted._reconstruction(network, x).mean(0) - x[0]).square()
 
         error = self._map_rows(X, errors).mean()
@@ -74,11 +73,7 @@ class BaseAutoencoderDetector(BaseEncoderDetector):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseEncoderDetector._parameter_constraints,
-        "decoder_layer_sizes": [
-            "array-like",
-            Interval(Integral, 1, None, closed="left"),
-            None,
-        ],
+        "decoder_layer_sizes": [*LAYER_SIZES, None],
         "output_activation": [StrOptions({"identity", "sigmoid"})],
     }
 
@@ -128,7 +123,7 @@ class BaseAutoencoderDetector(BaseEncoderDetector):
         if self.latent_dim is None and image_shape is None:
             decoder = decoder[1:]  # the last hidden layer is the code
         if self.decoder_layer_sizes is not None:
-            decoder = layer_sizes("decoder_layer_sizes", self.decoder_layer_sizes)
+            decoder = self._layer_sizes("decoder_layer_sizes")
         if image_shape is not None and not (hidden and decoder):
             raise ValueError(
                 "architecture='conv' needs a hidden layer or more in encoder and "
@@ -198,10 +193,7 @@ class BaseEstimationDetector(ReconstructionMixin, BaseAutoencoderDetector):
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseAutoencoderDetector._parameter_constraints,
-        "estimation_layer_sizes": [
-            "array-like",
-            Interval(Integral, 1, None, closed="left"),
-        ],
+        "estimation_layer_sizes": LAYER_SIZES,
     }
 
     def _build_estimator(self, members):
@@ -217,10 +209,6 @@ class BaseEstimationDetector(ReconstructionMixin, BaseAutoencoderDetector):
         network.estimator = self._build_estimator(members)
         network.count(network.estimator)
         return network
-
-    def _estimation_sizes(self):
-        """``estimation_layer_sizes`` as a tuple."""
-        return layer_sizes("estimation_layer_sizes", self.estimation_layer_sizes)
 
     def _loss(self, network, x):
         code = network.encode(x)

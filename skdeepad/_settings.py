@@ -102,7 +102,7 @@ def _set_for_gpu():
 if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
     _TF32: tuple[Any, Any] = ("tf32", "tf32")
     _FLOAT32: tuple[Any, Any] = ("ieee", "ieee")
-    _CPU_FLOAT32 = _FLOAT32
+    _CPU_FLOAT32: tuple[Any, ...] = _FLOAT32
 
     def _tf32_settings():
         backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv
@@ -114,11 +114,12 @@ if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
 
     def _cpu_settings():
         backends = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv
-        return [backend.fp32_precision for backend in backends]
+        return tuple(backend.fp32_precision for backend in backends)
 
-    def _set_cpu(products, convolutions):
-        torch.backends.mkldnn.matmul.fp32_precision = products
-        torch.backends.mkldnn.conv.fp32_precision = convolutions
+    def _set_cpu(settings):
+        backends = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv
+        for backend, precision in zip(backends, settings, strict=True):
+            backend.fp32_precision = precision
 
 else:
     _TF32, _FLOAT32 = ("high", True), ("highest", False)
@@ -134,8 +135,8 @@ else:
     def _cpu_settings():
         return (torch.get_float32_matmul_precision(),)
 
-    def _set_cpu(products):
-        torch.set_float32_matmul_precision(products)
+    def _set_cpu(settings):
+        torch.set_float32_matmul_precision(*settings)
 
 
 _cpu: dict[str, Any] = {"lock": Lock(), "holders": set(), "before": ()}
@@ -157,14 +158,14 @@ def exact_float32():
                 _cpu["before"] = _cpu_settings()
             _cpu["holders"].add(holder)
             if not _UNLOWERED.issuperset(_cpu["before"]):
-                _set_cpu(*_CPU_FLOAT32)
+                _set_cpu(_CPU_FLOAT32)
         yield
     finally:
         with _cpu["lock"]:
             if holder in _cpu["holders"]:
                 _cpu["holders"].remove(holder)
                 if not _cpu["holders"] and not _UNLOWERED.issuperset(_cpu["before"]):
-                    _set_cpu(*_cpu["before"])
+                    _set_cpu(_cpu["before"])
 
 
 _onednn = {"allowed": False, "in_use": False}

@@ -45,4 +45,4 @@ class SupportMixin:
 
     def _support_scores(self, network, x):
         """Anomaly scores of rows by networks in training, ``(members, n)``."""
-        return self._anomaly_scores(network, x, None)
+        return self._anomaly_scores(network, x)

@@ -2,9 +2,12 @@
 
 First every fit is asked for (:class:`Requests`). What was asked for trains in groups,
 and is then fitted as always: each fit finds its networks trained (:class:`Trained`).
+
+A request is a fit that will come. A course is the networks of all requests that differ
+only in what is used after the loop. A group is the requests whose networks are of one
+shape, and may train in one loop.
 """
 
-import copy
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import chain, pairwise
@@ -14,6 +17,7 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 
+from skdeepad._base import snapshot
 from skdeepad._checkpoint import Checkpoint, hashed, qualified_name
 from skdeepad._deep import TRAINED_BEFORE, Run, in_own_modes
 from skdeepad._version import __version__
@@ -75,7 +79,7 @@ class Requests:
             X = self._rows[digest]
             self._digests[id(X)] = digest  # of rows that are kept
             self._first = _key(detector, digest)
-            self._wanted.setdefault(self._first, (copy.copy(detector), X))
+            self._wanted.setdefault(self._first, (snapshot(detector), X))
         raise Deferred
 
     def _has_room(self, shape, detector):
@@ -290,15 +294,15 @@ def fit_together(items):
             courses[key.course].add(detector)
             continue
         _, digest = key.course
-        section = digest, bool(detector.standardize)
+        rows_id = digest, bool(detector.standardize)
         try:
             # Rows that are the same are scaled and kept once.
-            course = _Course(detector, X, section, scaled.get(section))
+            course = _Course(detector, X, rows_id, scaled.get(rows_id))
         except Exception as error:  # raised again by the detector's fit
             errors[id(detector)] = error
         else:
             courses[key.course] = course
-            scaled[section] = detector.scaler_, course.run.x
+            scaled[rows_id] = detector.scaler_, course.run.x
     del scaled  # the courses hold them, and give them up
     if courses:
         diverged, checkpoint = _train(list(courses.values()))
@@ -309,13 +313,13 @@ def fit_together(items):
 class _Course:
     """Networks on their way through the loop, and the detectors that want them."""
 
-    def __init__(self, detector, X, section, scaled):
+    def __init__(self, detector, X, rows_id, scaled):
         from skdeepad._training import take_apart
 
         self.run = detector._start(X, scaled=scaled)
-        self.part, self.run.network = take_apart(self.run.network), None
+        self.networks, self.run.network = take_apart(self.run.network), None
         self.detectors = [detector]
-        self.section = section
+        self.rows_id = rows_id
 
     def add(self, detector):
         """Let a detector take part, which would start as the first one did."""
@@ -383,10 +387,10 @@ def _join(courses):
     runs = [course.run for course in courses]
     sections, n_rows = {}, 0
     for course in courses:
-        if course.section not in sections:
-            sections[course.section] = n_rows, course.run.x
+        if course.rows_id not in sections:
+            sections[course.rows_id] = n_rows, course.run.x
             n_rows += len(course.run.x)
-    starts = [sections[course.section][0] for course in courses]
+    starts = [sections[course.rows_id][0] for course in courses]
 
     def joined(parts):
         return torch.cat([p + start for p, start in zip(parts, starts, strict=True)])
@@ -409,7 +413,7 @@ def _join(courses):
     make_network = partial(courses[0].detectors[0]._build_network, x.shape[1])
     run = Run(
         make_network,
-        merge(make_network, [course.part for course in courses]),
+        merge(make_network, [course.networks for course in courses]),
         x,
         joined(rows),
         held_out,
@@ -423,7 +427,7 @@ def _joint_detector(courses, device):
     """A detector whose parameters within the loop are each member's own."""
     import torch
 
-    joint = copy.copy(courses[0].detectors[0])
+    joint = snapshot(courses[0].detectors[0])
     joint.max_epochs = max(d.max_epochs for c in courses for d in c.detectors)
     for name, n_dims in joint._used_within.items():
         values = [
@@ -449,8 +453,8 @@ def _checkpoint(courses, run, leaving):
         for course in courses
         for detector in course.detectors
     ]
-    sections = list(dict.fromkeys(course.section for course in courses))
-    sections = [sections.index(course.section) for course in courses]
+    sections = list(dict.fromkeys(course.rows_id for course in courses))
+    sections = [sections.index(course.rows_id) for course in courses]
     data = run.seeds, sections, run.x.cpu().numpy(), run.x.device.type
     digest = joblib.hash((qualified_name(first), wanted, data, __version__))
     return _LoopCheckpoint(first.checkpoint_dir, digest, leaving)

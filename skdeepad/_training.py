@@ -106,7 +106,9 @@ class GradientPhase:
         Tensors to train. They are moved into one flat buffer, so that a step of
         the optimizer is one kernel however many layers there are.
     optimizer : callable
-        Makes an object with ``step()`` from :class:`FlatParameters`.
+        Makes of :class:`FlatParameters` an object with ``step()``, ``state_dict()``
+        and ``load_state_dict(state)``; the state's tensors lie as ``flat.values`` does,
+        or have no dimension.
     set_gradients : callable, default=None
         Takes the place of ``loss`` and sets the parameters' gradients by itself; None
         leaves them to autograd.
@@ -276,12 +278,19 @@ def train(
     progress = _Progress(trainee, first_epoch, early_stopping)
     progress.active[list(diverged or ())] = False
     last_epoch, stop = first_epoch + max_epochs, False
+
+    def validate():
+        loss = early_stopping.validate(X)
+        if distributed:  # all are to stop in the same epoch
+            _processes.take_first(loss)
+        return loss
+
     if checkpoint is not None and (state := checkpoint.load()):
         progress.load_state_dict(state, narrowed)
     elif early_stopping is not None and first_epoch:
         # A warm start keeps the weights it found, unless it finds better ones.
         with _step_settings(X.device, network, batch_size):
-            early_stopping.update(early_stopping.validate(X).cpu())
+            early_stopping.update(validate().cpu())
     while progress.goes_on(last_epoch) and not stop:
         members = progress.members
         with _step_settings(X.device, trainee.network, batch_size):
@@ -296,7 +305,7 @@ def train(
                     reports.epoch_begin()
                 losses = trainee.run_epoch(X, epoch, batch_size)
                 if early_stopping is not None:
-                    losses["validation_loss"] = early_stopping.validate(X)
+                    losses["validation_loss"] = validate()
                 losses = progress.of_all(losses)
                 for member, *what in _not_finite(losses, progress.active):
                     if diverged is None:
@@ -306,6 +315,8 @@ def train(
                 state = progress.end_epoch(losses)
                 if reports is not None:
                     stop = reports.epoch_end(epoch, progress.history, state)
+                    if distributed:
+                        stop = _processes.same_for_all(stop)
                 if narrowed is not None and progress.goes_on(last_epoch) and not stop:
                     progress.leave_behind(narrowed)
                 if checkpoint is not None:

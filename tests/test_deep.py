@@ -28,7 +28,7 @@ from torch import nn
 import skdeepad._training
 from skdeepad import DASVDD, AutoencoderDetector, DeepSVDD, VAEDetector
 from skdeepad._deep import BaseDeepDetector
-from skdeepad._nn import Center
+from skdeepad._nn import Center, Linear
 from skdeepad._nn._layers import Stochastic
 from skdeepad._random import make_generators
 from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
@@ -783,7 +783,7 @@ class LossOnly(ReconstructionMixin, BaseAutoencoderDetector):
     def _feature_errors(self, network, x):
         return self._reconstruction(network, x).sub_(x).square_()
 
-    def _anomaly_scores(self, network, x, X):
+    def _anomaly_scores(self, network, x):
         return self._feature_errors(network, x).mean(2)
 
 
@@ -802,7 +802,7 @@ class Mean(BaseDeepDetector):
     def _loss(self, network, x):
         return {"loss": self._distance(network, x).mean(1)}
 
-    def _anomaly_scores(self, network, x, X):
+    def _anomaly_scores(self, network, x):
         return self._distance(network, x)
 
 
@@ -823,8 +823,8 @@ def test_wrong_shapes_of_a_new_detector_are_told_of(problem):
             return {"loss": super()._loss(network, x)["loss"].sum()}
 
     class OfRows(LossOnly):
-        def _anomaly_scores(self, network, x, X):
-            return super()._anomaly_scores(network, x, X)[0]
+        def _anomaly_scores(self, network, x):
+            return super()._anomaly_scores(network, x)[0]
 
     class Drawn(Mean):
         def _build_network(self, n_features, members):
@@ -1080,3 +1080,31 @@ def test_tf32_is_asked_for_by_the_parameter(problem, monkeypatch):
         detector.set_params(precision=precision)._train(run)
     # What comes before training too.
     assert asked == [False, False, False, True]
+
+
+class Deeper(AutoencoderDetector):
+    """One that adds a layer to a network that it inherits."""
+
+    def _build_network(self, n_features, members):
+        network = super()._build_network(n_features, members)
+        width = network.encoder[-1].weight.shape[2]
+        network.encoder.append(Linear(members, width, width))
+        return network
+
+
+def test_a_layer_that_is_added_to_a_network_is_trained(problem):
+    X, _ = problem
+    detectors = [make(Deeper, max_epochs=n).fit(X) for n in (1, 2)]
+    for name, value in detectors[0]._state.items():
+        assert (value != detectors[1]._state[name]).any(), name
+
+
+def test_validation_rows_are_rounded_up():
+    detector = AutoencoderDetector(validation_fraction=0.2)
+    assert [detector._n_validation(np.empty((n, 1))) for n in (50, 52)] == [10, 11]
+
+
+def test_variances_too_small_for_a_number_are_told_of():
+    X = np.random.default_rng(0).normal(size=(50, 3)) * 1e-165
+    with pytest.warns(UserWarning, match="too small for a number: multiply X"):
+        make(AutoencoderDetector).fit(X)

@@ -109,3 +109,26 @@ def test_no_checkpoints_among_processes(problem, tmp_path):
     detector = make(AutoencoderDetector, distributed=True, checkpoint_dir=tmp_path)
     with pytest.raises(ValueError, match="do not go together"):
         detector.fit(X)
+
+
+class StopsInTheFirst:
+    """A callback that ends training after two epochs, in the first process alone."""
+
+    def setup(self, estimator, context): ...
+
+    def teardown(self, estimator, context): ...
+
+    def on_fit_task_begin(self, estimator, context): ...
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+        from torch import distributed
+
+        n_epochs = len(fitted_estimator.history_["loss"])
+        return distributed.get_rank() == 0 and n_epochs == 2
+
+
+def test_the_first_process_says_when_to_stop(problem, tmp_path):
+    X, _ = problem
+    detector = make(AutoencoderDetector, max_epochs=5).set_callbacks(StopsInTheFirst())
+    outcomes = fit_together([detector], X, tmp_path)
+    assert [detector.n_iter_ for (detector,) in outcomes] == [2, 2]

@@ -27,3 +27,8 @@ def test_row_normals_depend_on_the_rows_values_and_the_seed_alone():
     assert not np.isin(normals_of(np.nextafter(X, 9), 5, 4), normals).any()
     zeros = normals_of(np.zeros((1, 2)), 5, 4)
     np.testing.assert_array_equal(normals_of(-np.zeros((1, 2)), 5, 4), zeros)
+
+
+def test_keys_of_rows_go_by_the_order_of_their_columns():
+    first, second = row_keys(np.array([[1.0, 2.0], [2.0, 1.0]]), 0)
+    assert first != second

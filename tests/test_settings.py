@@ -154,39 +154,39 @@ def lowered():
     """A process that takes products of float32 in bfloat16; its settings."""
     before = _settings._cpu_settings()
     lowered = {2: ("bf16", "tf32"), 1: ("medium",)}[len(before)]
-    _settings._set_cpu(*lowered)
-    yield list(lowered)
-    _settings._set_cpu(*before)
+    _settings._set_cpu(lowered)
+    yield lowered
+    _settings._set_cpu(before)
 
 
 def test_float32_is_exact_until_the_last_fit_ends(lowered):
-    exact = list(_settings._CPU_FLOAT32)
+    exact = _settings._CPU_FLOAT32
     first, second = exact_float32(), exact_float32()
     first.__enter__()
     second.__enter__()
-    assert list(_settings._cpu_settings()) == exact
+    assert _settings._cpu_settings() == exact
     first.__exit__(None, None, None)
-    assert list(_settings._cpu_settings()) == exact
+    assert _settings._cpu_settings() == exact
     second.__exit__(None, None, None)
-    assert list(_settings._cpu_settings()) == lowered
+    assert _settings._cpu_settings() == lowered
     with pytest.raises(KeyboardInterrupt), exact_float32():
         raise KeyboardInterrupt
-    assert list(_settings._cpu_settings()) == lowered
+    assert _settings._cpu_settings() == lowered
 
 
 def test_exact_float32_leaves_settings_that_are():
-    before = list(_settings._cpu_settings())
+    before = _settings._cpu_settings()
     with exact_float32():
-        assert list(_settings._cpu_settings()) == before
-    assert list(_settings._cpu_settings()) == before
+        assert _settings._cpu_settings() == before
+    assert _settings._cpu_settings() == before
 
 
 def test_fits_do_not_go_by_what_a_process_lowers(lowered):
     X = np.random.default_rng(0).normal(size=(200, 40))
     detector = AutoencoderDetector(random_state=0, max_epochs=2, precision="float32")
     scores = detector.fit(X).score_samples(X)
-    assert list(_settings._cpu_settings()) == lowered
-    _settings._set_cpu(*_settings._CPU_FLOAT32)
+    assert _settings._cpu_settings() == lowered
+    _settings._set_cpu(_settings._CPU_FLOAT32)
     np.testing.assert_array_equal(scores, detector.fit(X).score_samples(X))
 
 

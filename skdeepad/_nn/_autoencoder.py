@@ -100,7 +100,6 @@ class Autoencoder(nn.Module):
             decoder.append(Activation("sigmoid"))
         self.encoder = nn.Sequential(*encoder)
         self.decoder = nn.Sequential(*decoder)
-        self._recorded = recorded(self.encoder), recorded(self.decoder)
         self.has_modes = bool(batch_norm or dropout)
 
     def count(self, part):
@@ -117,15 +116,21 @@ class Autoencoder(nn.Module):
         return self.decoder(z).to(z.dtype)
 
     @property
+    def _recorded(self):
+        # Anew each time: a subclass of a detector may add layers.
+        return recorded(self.encoder), recorded(self.decoder)
+
+    @property
     def has_own_backward(self):
         """Whether :meth:`set_gradients` is there: for fully connected ones."""
         return None not in self._recorded
 
     def fixed_codes(self, x):
         """As :meth:`encode`, for what no gradient is to flow back from."""
-        if not self.has_own_backward:
+        encoder, decoder = self._recorded
+        if encoder is None or decoder is None:
             return self.encode(x)
-        return outputs(x, self._recorded[0]).to(x.dtype)
+        return outputs(x, encoder).to(x.dtype)
 
     def set_gradients(self, x, loss, *on_code):
         """Set the parameters' gradients; the loss ``(k,)`` of the reconstruction.

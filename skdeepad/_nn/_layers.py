@@ -19,8 +19,9 @@ from torch.nn import functional as F
 
 from skdeepad._settings import onednn_rows, use_onednn
 
-# Numbers in the widest vector register. What fills none is rounded in another way, and
-# a product whose rows fill none by where in memory it lies.
+# Numbers in the widest vector register. What is left after the last full register is
+# computed by other code, which rounds in another way; and a product whose rows are
+# narrower than a register is rounded by where in memory they lie.
 FLOAT32_LANES, FLOAT64_LANES = 16, 8
 
 # Random numbers a member draws ahead at once: enough to hide the call's cost.

@@ -151,11 +151,11 @@ def _log_densities(X, X_fit, widths):
         distances -= nearest[:, None]
         kernel = np.empty_like(distances)
         for i, width in enumerate(widths):
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", under="ignore"):
                 np.multiply(distances, -0.5 / width, out=kernel)
                 kernel /= width  # twice: its square may have no room
                 height = -0.5 * nearest / width / width
-            np.exp(kernel, out=kernel)
+                np.exp(kernel, out=kernel)
             logs[i, chunk] = np.log(kernel.mean(axis=1)) + height
     norms = np.log(widths) + 0.5 * np.log(2 * np.pi)
     return logs - X.shape[1] * norms[:, None]

@@ -11,6 +11,9 @@ from sklearn.utils._param_validation import Interval
 
 from skdeepad._base import BaseDetector, moments, of_one_fit
 
+# Largest distance from the mean, by feature, that is told from larger ones: sums of its
+# square are numbers.
+FARTHEST = 1e150
 # Relative error of a few operations in float64.
 ROUNDING = 4 * np.finfo(np.float64).eps
 
@@ -96,9 +99,8 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         return self.pca_.n_components_
 
     def _score_samples(self, X):
-        with np.errstate(over="ignore", invalid="ignore"):
-            centred = self._centred(X)
-            scores = -self._errors(centred).sum(axis=1)
+        centred = self._centred(X)
+        scores = -self._errors(centred).sum(axis=1)
         # What rounding leaves of a row that lies on the components, and changes from
         # batch to batch, is no error.
         size = np.abs(centred).max(axis=1) + self._size
@@ -107,7 +109,10 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         return scores
 
     def _centred(self, X):
-        return X - self.pca_.mean_
+        with np.errstate(over="ignore"):
+            centred = np.subtract(X, self.pca_.mean_, dtype=np.float64)
+        # Farther rows are as anomalous as any, and their squares would overflow.
+        return np.clip(centred, -FARTHEST, FARTHEST, out=centred)
 
     # PCA's own methods do not take a code without components.
 
@@ -116,9 +121,7 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
 
     def _errors(self, centred):
         back = self._codes(centred) @ self.pca_.components_
-        errors = (back - centred) ** 2 / centred.shape[1]
-        # Too far away for a number, or for the difference of two.
-        return np.where(np.isnan(errors), np.inf, errors)
+        return (back - centred) ** 2 / centred.shape[1]
 
     @of_one_fit
     def transform(self, X):
@@ -161,6 +164,4 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         -------
         errors : ndarray of shape (n_samples, n_features)
         """
-        X = self._validate(X)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return self._errors(self._centred(X))
+        return self._errors(self._centred(self._validate(X)))

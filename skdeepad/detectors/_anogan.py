@@ -114,7 +114,10 @@ class AnoGAN(AdversarialMixin, ReconstructionMixin, BaseAutoencoderDetector):
     def _build_network(self, n_features, members):
         from skdeepad._nn import FLOAT32_LANES, Autoencoder, GaussianNoise
 
-        image_shape, hidden = self._image_shape(n_features), self._hidden_sizes()
+        image_shape, hidden = (
+            self._image_shape(n_features),
+            self._hidden_sizes(),
+        )
         network = Autoencoder(
             members,
             n_features,
@@ -201,6 +204,6 @@ class AnoGAN(AdversarialMixin, ReconstructionMixin, BaseAutoencoderDetector):
     def _feature_errors(self, network, x):
         return self._parts(network, x)(self._codes(network, x))[0]
 
-    def _anomaly_scores(self, network, x, X):
+    def _anomaly_scores(self, network, x):
         parts = self._parts(network, x)(self._codes(network, x))
         return sum(part.sum(2) for part in parts)

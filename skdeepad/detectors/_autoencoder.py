@@ -86,5 +86,5 @@ class AutoencoderDetector(SupportMixin, ReconstructionMixin, BaseAutoencoderDete
     def _feature_errors(self, network, x):
         return self._reconstruction(network, x).sub_(x).square_().div_(x.shape[2])
 
-    def _anomaly_scores(self, network, x, X):
+    def _anomaly_scores(self, network, x):
         return self._reconstruction(network, x).sub_(x).square_().mean(2)

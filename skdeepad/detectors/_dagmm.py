@@ -20,10 +20,11 @@ class DAGMM(BaseEstimationDetector):
 
     A row becomes its code and two measures of how well it is given back: the distance
     between row and reconstruction over the row's norm, and the cosine of the angle
-    between them. A second network, the estimation network, turns these
-    numbers into the row's probabilities of belonging to each Gaussian of a mixture.
-    From those of a batch's rows follow the mixture's weights, means and covariances. The anomaly score is the energy, minus the logarithm of the
-    mixture's density, of the mixture of all training rows ([1]_, eq. 1 to 6).
+    between them. A second network, the estimation network, turns these numbers into the
+    row's probabilities of belonging to each Gaussian of a mixture. From those of a
+    batch's rows follow the mixture's weights, means and covariances. The anomaly score
+    is the energy, minus the logarithm of the mixture's density, of the mixture of all
+    training rows ([1]_, eq. 1 to 6).
 
     The loss is the squared reconstruction error, summed over the features, plus
     ``energy_weight`` times the energy plus ``covariance_penalty`` times the sum of the
@@ -138,7 +139,7 @@ class DAGMM(BaseEstimationDetector):
         estimator = Autoencoder(  # the half that encodes
             members,
             n_inputs,
-            hidden_layer_sizes=self._estimation_sizes(),
+            hidden_layer_sizes=self._layer_sizes("estimation_layer_sizes"),
             code_size=n_outputs,
             activation=self.activation,
             dropout=self.estimation_dropout,
@@ -232,11 +233,11 @@ class DAGMM(BaseEstimationDetector):
     def _set_mixture(self, X):
         """Set the mixture of all training rows, as they were given."""
 
-        def sums(fitted, network, x, X):
+        def sums(fitted, network, x):
             z = fitted._described(network, x)
             return _sums(z, fitted._memberships(network, z))
 
-        def scatter(fitted, network, x, X):
+        def scatter(fitted, network, x):
             z = fitted._described(network, x)
             return _scatter(z, fitted._memberships(network, z), means)
 
@@ -260,7 +261,7 @@ class DAGMM(BaseEstimationDetector):
         covariances = covariances + added[:, :, None, None] * unit
         return counts / counts.sum(1, keepdim=True), means, covariances
 
-    def _anomaly_scores(self, network, x, X):
+    def _anomaly_scores(self, network, x):
         z = self._described(network, x)
         mixture = self.weights_, self.means_, self.covariances_
         return _energy(z, *(x.new_tensor(array) for array in mixture))

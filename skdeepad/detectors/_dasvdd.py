@@ -46,7 +46,7 @@ class DASVDD(SupportMixin, ReconstructionMixin, BaseAutoencoderDetector):
         "trained": by AdaGrad, from a random start. "mean": set to the mean code
         of the batch's remaining rows (eq. 4), in the end those of the last batch.
         "fixed": the mean code of all training rows under the initial weights
-        (section 4.5).
+        (section 4.5); a warm start leaves it where it is.
     center_learning_rate : float, default=1.0
         Step size of AdaGrad.
     center_decay : float, default=0.1
@@ -82,9 +82,9 @@ class DASVDD(SupportMixin, ReconstructionMixin, BaseAutoencoderDetector):
     fixed centre are of all rows.
 
     ``feature_errors`` divides the reconstruction term among the features; the
-    distance belongs to no feature. ``history_`` has the loss's parts, ``reconstruction``
-    and ``distance``, before they are weighted; and, unless the centre is fixed,
-    ``center_distance``, of the rows that move it.
+    distance belongs to no feature. ``history_`` has the loss's parts,
+    ``reconstruction`` and ``distance``, before they are weighted; and, unless the
+    centre is fixed, ``center_distance``, of the rows that move it.
 
     Layers and training have defaults for tables (documentation, *Defaults, and what to
     tune*). For MNIST, its pixels divided by 255 and not standardized, the paper has
@@ -281,7 +281,7 @@ class DASVDD(SupportMixin, ReconstructionMixin, BaseAutoencoderDetector):
         # What eq. 3 is the mean of: how scores are reduced is not known in training.
         return self._weighted_sum(network, x, self.loss_reduction)
 
-    def _anomaly_scores(self, network, x, X):
+    def _anomaly_scores(self, network, x):
         return self._weighted_sum(network, x, self.score_reduction)  # eq. 2
 
     def _weighted_sum(self, network, x, reduction):

@@ -208,7 +208,7 @@ class DeepSVDD(SupportMixin, BaseAutoencoderDetector):
             return (network.decode(network.encode(x)) - x).square().sum(2)
         return super()._support_scores(network, x)
 
-    def _anomaly_scores(self, network, x, X):
+    def _anomaly_scores(self, network, x):
         return (network.encode(x) - network.center.value).square().sum(2)  # eq. 5
 
 

@@ -87,7 +87,10 @@ class DSEBM(SupportMixin, ReconstructionMixin, BaseEncoderDetector):
     def _build_network(self, n_features, members):
         from skdeepad._nn import Autoencoder, GaussianNoise, Origin
 
-        hidden, image_shape = self._hidden_sizes(), self._image_shape(n_features)
+        hidden, image_shape = (
+            self._hidden_sizes(),
+            self._image_shape(n_features),
+        )
         if image_shape is not None and not hidden:
             raise ValueError(
                 "architecture='conv' needs a hidden layer or more, got ()."
@@ -141,8 +144,8 @@ class DSEBM(SupportMixin, ReconstructionMixin, BaseEncoderDetector):
         # Whatever the criterion, by which training must not differ.
         return self._feature_errors(network, x).sum(2)
 
-    def _anomaly_scores(self, network, x, X):
+    def _anomaly_scores(self, network, x):
         if self.criterion == "reconstruction":
-            return super()._anomaly_scores(network, x, X)
+            return super()._anomaly_scores(network, x)
         quadratic = 0.5 * (x - network.origin.value).square().sum(2)
         return quadratic - network.encode(x).sum(2)

@@ -99,7 +99,7 @@ class LatentAutoregressionDetector(SupportMixin, BaseEstimationDetector):
         return Autoregression(
             members,
             self._latent_size(),
-            self._estimation_sizes(),
+            self._layer_sizes("estimation_layer_sizes"),
             self.n_bins,
             self.activation,
         )
@@ -129,7 +129,7 @@ class LatentAutoregressionDetector(SupportMixin, BaseEstimationDetector):
         """Squared errors and surprisals of validated rows, ``(n, 2, members)``."""
         import torch
 
-        def both(fitted, network, x, X):
+        def both(fitted, network, x):
             code = network.encode(x)
             error = (network.decode(code) - x).square().sum(2)
             surprisal = fitted._surprisal(network, code)

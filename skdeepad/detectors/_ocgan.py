@@ -12,7 +12,7 @@ from skdeepad._adversarial import (
     logits,
     told_apart,
 )
-from skdeepad._deep import layer_sizes
+from skdeepad._deep import LAYER_SIZES
 from skdeepad.detectors._autoencoder import AutoencoderDetector
 
 
@@ -97,10 +97,7 @@ default={latent_critic_layer_sizes}
     _parameter_constraints: ClassVar[dict] = {
         **AutoencoderDetector._parameter_constraints,
         "reconstruction_weight": [Interval(Real, 0, None, closed="neither")],
-        "latent_critic_layer_sizes": [
-            "array-like",
-            Interval(Integral, 1, None, closed="left"),
-        ],
+        "latent_critic_layer_sizes": LAYER_SIZES,
         "n_mining_steps": [Interval(Integral, 0, None, closed="left")],
         "mining_rate": [Interval(Real, 0, None, closed="neither")],
     }
@@ -120,7 +117,7 @@ default={latent_critic_layer_sizes}
 
         network = super()._build_network(n_features, members)
         network.points = UniformNoise()
-        sizes = layer_sizes("latent_critic_layer_sizes", self.latent_critic_layer_sizes)
+        sizes = self._layer_sizes("latent_critic_layer_sizes")
         network.critics = nn.ModuleDict(
             {
                 "latent": self._critic(members, self._latent_size(), sizes),

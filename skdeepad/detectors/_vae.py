@@ -224,10 +224,10 @@ default="expected_latent"
         # In a search each member, a row here, has a beta of its own.
         return error + (self.beta * _kl_divergence(mean, log_std).T).T
 
-    def _anomaly_scores(self, network, x, X):
+    def _anomaly_scores(self, network, x):
         mean, log_std = self._posterior(network, x)
         n_samples, score = 0, 0
-        for z in self._code_samples(mean, log_std, X):
+        for z in self._code_samples(mean, log_std, x):
             score = score - self._log_likelihood(network.decode(z), x).sum(2)
             n_samples += 1
         score = score / n_samples
@@ -235,14 +235,14 @@ default="expected_latent"
             score = score + self.beta * _kl_divergence(mean, log_std)
         return score
 
-    def _code_samples(self, mean, log_std, X):
+    def _code_samples(self, mean, log_std, x):
         """Codes ``(members, n, latent_dim)`` at which to take the reconstruction."""
         if self.scoring == "expected_latent":
             yield mean
             return
         members, n_rows, latent_dim = mean.shape
         size = members * latent_dim
-        keys = row_keys(np.asarray(X, dtype=np.float64), self._noise_seed)
+        keys = row_keys(x[0].cpu().numpy(), self._noise_seed)
         for i in range(1 if self.scoring == "sample" else self.n_samples):
             noise = row_normals(keys, i * size, (i + 1) * size)
             noise = mean.new_tensor(noise).view(n_rows, members, latent_dim)

@@ -250,7 +250,10 @@ class _Together(ParallelBackendBase):
         # What is wrong comes up again below.
         with parallel_config(backend="sequential"), silence():
             splits = {}
-            wanted = [requests.note(partial(task.fit, splits)) for task in tasks]
+            wanted = [
+                requests.note(partial(_fit_copies, calls, splits))
+                for calls in [task.fits() for task in tasks]
+            ]
             del splits
             here = Parallel()
         groups = requests.groups()
@@ -296,24 +299,30 @@ class _Task:
         function, self.function = self.function, None
         return function
 
-    def fit(self, splits):
-        """Fit a clone as the call will, unless that has nothing to train with others.
+    def fits(self):
+        """The fits that the call will carry out, as :func:`_fit_copies` takes them."""
+        return [
+            (*args, params["parameters"], params["train"], params["fit_params"])
+            for _, args, params in self.function.items
+        ]
 
-        ``splits`` holds what was split before by the indices' id: rows, and labels if
-        there are any.
-        """
-        for _, (estimator, X, y), params in self.function.items:
-            estimator = clone(estimator)
-            estimator.set_params(**clone(params["parameters"], safe=False))
-            if not _trains_with_others(estimator):
-                continue
-            train, fit_params = params["train"], params["fit_params"]
-            if id(train) not in splits or not isinstance(estimator, BaseDeepDetector):
-                # Anew for others, which may change the rows they are given.
-                parts = _safe_split(estimator, X, y, train)
-                splits[id(train)] = [part for part in parts if part is not None]
-            fit_params = _check_method_params(X, fit_params, train)
-            estimator.fit(*splits[id(train)], **fit_params)
+
+def _fit_copies(fits, splits):
+    """Fit clones, of those that have something to train with others.
+
+    ``splits`` holds what was split before by the indices' id: rows, and labels if there
+    are any.
+    """
+    for estimator, X, y, params, train, fit_params in fits:
+        estimator = clone(estimator).set_params(**clone(params, safe=False))
+        if not _trains_with_others(estimator):
+            continue
+        if id(train) not in splits or not isinstance(estimator, BaseDeepDetector):
+            # Anew for others, which may change the rows they are given.
+            parts = _safe_split(estimator, X, y, train)
+            splits[id(train)] = [part for part in parts if part is not None]
+        fit_params = _check_method_params(X, fit_params, train)
+        estimator.fit(*splits[id(train)], **fit_params)
 
 
 def _trains_with_others(estimator):

@@ -36,7 +36,7 @@ from skdeepad._base import (
     FitTask,
     of_one_fit,
     round_scores,
-    set_threshold,
+    set_offset,
 )
 from skdeepad._warnings import warn
 from skdeepad.model_selection._split import OneClassSplitter
@@ -85,9 +85,9 @@ class ThresholdedDetector(CallbackSupportMixin, BaseDetector):
         What ``predict_proba`` makes of a score. "sigmoid" (Platt, [1]_) and
         "isotonic" ([2]_) are learnt from labels of both classes in ``fit``, with
         scikit-learn's calibration; use ``cv`` with them, or normal rows look
-        better than new ones will. The sigmoid is one of the score's inverse
-        hyperbolic sine, in deviations of the normal rows: one of the score itself
-        would be flattened by a single very large error. A probability is one where
+        better than new ones will. Both are learnt of the score's inverse hyperbolic
+        sine, in deviations of the normal rows: a sigmoid of the score itself would be
+        flattened by a single very large error. A probability is one where
         anomalies are as frequent as among the labels, however frequent they are in
         other rows; ``predict`` goes by the threshold and not by one half.
         "gaussian" needs no labels: the anomaly
@@ -95,6 +95,7 @@ class ThresholdedDetector(CallbackSupportMixin, BaseDetector):
         and deviation, 0 below the mean ([3]_, normal scaling): a common scale
         for scores, not a calibrated probability.
     cv : int, cross-validation generator or iterable, default=None
+        An integer is a number of folds, stratified where each label has so many rows.
         Out-of-fold scores choose the offset: of each fold's test rows, by a detector
         trained on the normal rows among its training rows. The detector in use is then
         trained on all normal rows. A row in several test parts counts once, by its mean
@@ -269,7 +270,7 @@ class ThresholdedDetector(CallbackSupportMixin, BaseDetector):
             task.set_threshold(self)
             return
         scores, y = task.scores(self)
-        set_threshold(self, task.strategy, scores, y)
+        set_offset(self, task.strategy, scores, y)
         if self.probability == "gaussian":
             self._to_probability["gaussian"] = _Gaussian().fit(scores, y)
         else:
@@ -335,11 +336,19 @@ class ThresholdedDetector(CallbackSupportMixin, BaseDetector):
 class _CrossValidated(FitTask):
     """Rows that are all trained on, and scored by detectors not trained on them."""
 
+    def _splitter(self, cv):
+        """Stratified folds where there are labels enough."""
+        stratified = isinstance(cv, Integral) and self.y is not None
+        if stratified:
+            _, counts = np.unique(self.y, return_counts=True)
+            stratified = counts.min() >= cv
+        return check_cv(cv, self.y, classifier=stratified)
+
     def scores(self, detector):
         rows = np.arange(_num_samples(self.X))
         folds = [
             [rows[np.asarray(part)] if len(part) else rows[:0] for part in fold]
-            for fold in check_cv(detector.cv).split(self.X, self.y)
+            for fold in self._splitter(detector.cv).split(self.X, self.y)
         ]
         if not folds:
             raise ValueError(

@@ -1,8 +1,10 @@
 """Reading label vectors and scores, and saying what is wrong with them."""
 
+import sys
+from numbers import Real
+
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.utils._missing import is_pandas_na, is_scalar_nan
 
 from skdeepad._warnings import warn
 
@@ -133,7 +135,10 @@ def _to_numbers(y):
 
 
 def _is_missing(value):
-    return value is None or is_pandas_na(value) or is_scalar_nan(value)
+    pandas = sys.modules.get("pandas")  # without it nobody has its NA
+    if value is None or (pandas is not None and value is pandas.NA):
+        return True
+    return isinstance(value, Real) and bool(np.isnan(value))
 
 
 def check_labels(y, what):

@@ -62,7 +62,14 @@ class Strategy(BaseEstimator):
             there are too few rows or labels for this strategy.
         """
         self._validate_params()
-        return float(self._find_offset(scores, y))
+        with np.errstate(over="ignore", invalid="ignore"):
+            offset = float(self._find_offset(scores, y))
+        if not np.isfinite(offset):
+            raise ValueError(
+                f"The scores are too far apart for {self!r}: the difference of two is "
+                "no number any more. Scale them, or give a number as threshold."
+            )
+        return offset
 
 
 class MaxTrain(Strategy):

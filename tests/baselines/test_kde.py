@@ -119,3 +119,11 @@ def test_float32_of_any_size_is_taken_as_float64(scale):
     X = (scale * np.random.RandomState(0).normal(size=(60, 3))).astype(np.float32)
     widths = [KDEDetector().fit(x).bandwidth_ for x in (X, X.astype(np.float64))]
     assert widths[0] == pytest.approx(widths[1], rel=1e-6)
+
+
+def test_underflow_is_meant(problem):
+    X, _ = problem
+    expected = KDEDetector().fit(X).score_samples(100 * X)
+    with np.errstate(all="raise"):
+        detector = KDEDetector().fit(X)
+        np.testing.assert_array_equal(detector.score_samples(100 * X), expected)

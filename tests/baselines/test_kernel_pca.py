@@ -176,3 +176,10 @@ def test_rows_too_far_for_distances_are_refused():
     X[3, 2] = 1e101
     with pytest.raises(ValueError, match=r"1e\+100 or more .* first in column 2"):
         KernelPCADetector(random_state=0).fit(X)
+
+
+def test_rows_are_taken_from_the_mean_of_those_drawn(problem):
+    X = np.random.default_rng(0).normal(size=(300, 4)) + 5
+    detector = KernelPCADetector(max_samples=40, n_components=5, random_state=0).fit(X)
+    assert len(detector.X_fit_) == 40
+    np.testing.assert_allclose(detector.X_fit_.mean(axis=0), 0, atol=1e-12)

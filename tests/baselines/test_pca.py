@@ -147,10 +147,24 @@ def test_a_mean_far_from_zero_leaves_the_digits_of_the_spread(offset):
 
 
 @pytest.mark.parametrize("far", [1e200, 1.7e308])
-def test_feature_errors_too_large_for_a_number_are_infinite(far, problem):
+def test_rows_whose_errors_would_be_no_numbers_are_as_far_as_any(far, problem):
     X, _ = problem
     detector = PCADetector(n_components=2).fit(X)
     row = np.array([far, -far, *X[0, 2:]])[None]
-    assert detector.score_samples(row) == -np.inf
-    errors = detector.feature_errors(row)
-    assert np.isinf(errors).any() and not np.isnan(errors).any()
+    score = detector.score_samples(row)
+    assert -np.inf < score < -1e290
+    np.testing.assert_allclose(detector.feature_errors(row).sum(), -score[0], rtol=1e-6)
+    farthest = np.array([1.1e150, -1.1e150, *X[0, 2:]])[None]
+    np.testing.assert_allclose(detector.score_samples(farthest), score, rtol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6, 1e9, 1e12])
+def test_rounding_of_a_mean_far_off_is_no_error(offset):
+    rng = np.random.default_rng(0)
+    direction = rng.normal(size=5)
+    X = np.round(rng.normal(size=(100, 1)), 3) * direction + offset
+    detector = PCADetector(n_components=1).fit(X)
+    assert not detector.score_samples(X).any()
+    assert not any(detector.score_samples(X[i : i + 1]).any() for i in range(20))
+    across = np.roll(direction, 1)
+    assert (detector.predict(X + across) == -1).all()

@@ -322,3 +322,19 @@ def test_more_gaussians_need_new_networks(problem):
     detector = make(DAGMM, warm_start=True).fit(X)
     with pytest.raises(ValueError, match="n_components changed"):
         detector.set_params(n_components=2).fit(X)
+
+
+def test_reconstructions_of_next_to_no_norm_count_as_longer():
+    rng = np.random.default_rng(0)
+    far = rng.random(300) < 0.1
+    X = rng.normal(size=(300, 4)) * np.where(far, 30.0, 0.3)[:, None]
+    detector = make(DAGMM, standardize=False, max_epochs=3, **PLAIN).fit(X)
+    back = detector.reconstruct(X)
+    least = weights_of(detector)["least_norm"]
+    assert np.median(np.linalg.norm(back, axis=1)) < least
+    norms = [np.linalg.norm(rows, axis=1) for rows in (X, back)]
+    cosines = (X * back).sum(1) / np.prod([np.maximum(n, least) for n in norms], axis=0)
+    x = torch.tensor(X)[None]
+    network = detector._as_fitted()._scoring_network(torch.device("cpu"))
+    found = detector._as_fitted()._described(network, x)[0, :, -1]
+    np.testing.assert_allclose(found.detach(), cosines, atol=1e-8)

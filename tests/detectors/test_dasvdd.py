@@ -205,3 +205,17 @@ def test_hypersphere_does_not_collapse(problem):
     codes = detector.transform(X)
     assert codes.std(axis=0).max() > 1e-2
     assert detector.history_["reconstruction"][-1] < 0.5 * X.shape[1]
+
+
+def test_centres_start_as_standard_normal_points_of_each_member(problem):
+    X, _ = problem
+    params = {"kappa": 1.0, "gamma": 1.0, "latent_dim": 16, "n_estimators": 50}
+    centers = make(DASVDD, max_epochs=1, **params).fit(X).center_
+    assert abs(centers.mean()) < 0.15
+    assert 0.9 < centers.std() < 1.1
+    assert len(np.unique(centers)) == centers.size
+
+
+def test_the_share_of_a_batch_that_trains_the_networks_is_rounded():
+    stops = [DASVDD()._first(n).stop for n in (64, 16, 3, 1)]
+    assert stops == [58, 14, 2, 1]

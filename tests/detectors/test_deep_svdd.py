@@ -6,6 +6,7 @@ import torch
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import roc_auc_score
 
+import skdeepad._training
 from skdeepad import DeepSVDD
 from skdeepad.detectors._deep_svdd import _mean_of_largest
 from tests.conftest import CONV, make
@@ -244,3 +245,17 @@ def test_anomalies_are_found(nu, problem):
     X, y = problem
     detector = make(DeepSVDD, nu=nu, pretrain_epochs=30, max_epochs=30).fit(X, y)
     assert roc_auc_score(y, detector.decision_function(X)) > 0.9
+
+
+def test_the_pretrained_autoencoder_has_seeds_of_its_own(problem, monkeypatch):
+    seeds, build = [], skdeepad._training.build
+
+    def spy(make_network, own):
+        seeds.append({int(seed) for seed in own})
+        return build(make_network, own)
+
+    monkeypatch.setattr(skdeepad._training, "build", spy)
+    make(DeepSVDD, pretrain_epochs=1, n_estimators=3).fit(problem[0])
+    first, second = seeds
+    assert len(first) == len(second) == 3
+    assert first.isdisjoint(second)

@@ -145,3 +145,12 @@ def test_networks_of_odd_sizes_train_as_if_alone(activation, problem):
     among = make(DSEBM, n_estimators=3, **params).fit(X)
     for name, value in alone._state.items():
         np.testing.assert_array_equal(among._state[name][:1], value, err_msg=name)
+
+
+def test_weights_start_within_glorots_bound():
+    X = np.random.default_rng(0).normal(size=(20, 6))
+    params = {"hidden_layer_sizes": (300,), "latent_dim": None, "learning_rate": 1e-30}
+    detector = make(DSEBM, max_epochs=1, **params).fit(X)
+    ((weight, _),) = layers_of(detector)
+    bound = np.sqrt(6 / (6 + 300))
+    assert 0.99 * bound < np.abs(weight).max() <= bound * (1 + 1e-6)

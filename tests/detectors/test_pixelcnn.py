@@ -233,7 +233,7 @@ def test_what_is_beyond_the_first_levels_is_not_learnt():
     x = torch.full((1, 4, 6), 9.0, dtype=torch.float64)
     network = detector._scoring_network(torch.device("cpu"))
     assert (detector._loss(network, x)["loss"] == 0).all()
-    assert (detector._anomaly_scores(network, x, None) > 0).all()
+    assert (detector._anomaly_scores(network, x) > 0).all()
 
 
 def test_a_gradient_is_cross_entropys():

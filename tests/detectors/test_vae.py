@@ -183,3 +183,12 @@ def test_beta_of_all_and_of_each_member_round_alike():
         _, saved = posterior.record(codes)
         results.append(posterior.backward(gradient, saved, True))
     np.testing.assert_array_equal(*results)
+
+
+def test_samples_are_each_members_own(problem):
+    X, _ = problem
+    detector = make(VAEDetector, scoring="sample", n_estimators=2, latent_dim=8).fit(X)
+    x = torch.tensor(detector._scale(X)).expand(2, -1, -1)
+    zeros = x.new_zeros(2, len(X), 8)
+    (first, second) = next(detector._code_samples(zeros, zeros, x))
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.1

@@ -6,7 +6,7 @@ from scipy import stats
 from scipy.optimize import minimize_scalar
 
 from skdeepad import PCADetector
-from skdeepad.thresholds import MAD, ParetoTail
+from skdeepad.thresholds import MAD, ParetoTail, Quantile
 
 
 def flagged(strategy, scores, y=None):
@@ -258,3 +258,22 @@ def test_labels_must_be_labels_and_as_many_as_scores():
         MAD().find_offset(scores, np.zeros(20))
     with pytest.raises(ValueError, match="20 scores and 3 labels"):
         MAD().find_offset(scores, [1, 1, -1])
+
+
+def test_the_tail_has_all_its_rows_where_its_share_is_rounded_down():
+    """0.29 * 100 = 28.999..."""
+    errors = np.sort(np.random.default_rng(0).exponential(size=100))
+    start, excess = errors[-30], errors[-29:] - errors[-30]
+    scale = excess.mean()
+    shape, _, spread = stats.genpareto.fit(excess / scale, floc=0)
+    cut = start + scale * stats.genpareto.isf(0.01 * 100 / 29, shape, scale=spread)
+    found = ParetoTail(alpha=0.01, tail_fraction=0.29).find_offset(-errors)
+    assert found == pytest.approx(-cut, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "strategy, between", [(Quantile(0.25), []), (Quantile(0.5), []), (MAD(), [0.0])]
+)
+def test_scores_whose_differences_are_no_numbers(strategy, between):
+    with pytest.raises(ValueError, match="too far apart"):
+        strategy.find_offset([-1.7e308, *between, 1.7e308])

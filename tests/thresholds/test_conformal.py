@@ -363,3 +363,9 @@ def test_bad_p_values_and_scores_are_refused():
         conformal_p_values([0.0, 1.0], [[1.0]])
     with pytest.raises(ValueError, match="calibration_scores is empty"):
         conformal_p_values([], [1.0])
+
+
+@pytest.mark.parametrize("k", [49, 98, 103, 107, 196])
+def test_as_many_rows_as_are_needed_are_enough(k):
+    """1 / (1 / k) may be more than k by a last bit."""
+    assert Conformal(alpha=1 / k).find_offset(np.arange(k - 1.0)) == 0

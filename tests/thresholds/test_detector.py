@@ -180,7 +180,7 @@ def out_of_fold(estimator, X, y, folds):
 
 
 CVS = {
-    "int": (4, KFold(4)),
+    "int": (4, StratifiedKFold(4)),
     "splitter": (KFold(5, shuffle=True, random_state=0),) * 2,
     "split anomalies": (OneClassKFold(4, anomalies="split"),) * 2,
     "all anomalies": (OneClassKFold(4),) * 2,
@@ -244,7 +244,7 @@ def test_conformal_p_values_of_out_of_fold_scores(problem):
     estimator = DETECTORS["Pipeline"]
     threshold = Conformal(alpha=0.01)  # 180 rows are enough, a held-out fifth is not
     detector = ThresholdedDetector(estimator, threshold=threshold, cv=5).fit(X, y)
-    scores, rows = out_of_fold(estimator, X, y, KFold(5).split(X))
+    scores, rows = out_of_fold(estimator, X, y, StratifiedKFold(5).split(X, y))
     expected = np.sort(scores[y[rows] == 1])
     np.testing.assert_allclose(detector.calibration_scores_, expected, rtol=1e-6)
     # Rows tested twice are no more rows.
@@ -387,7 +387,8 @@ def test_sigmoid_is_platts(cv, labelled):
     detector.fit(X, y)
     scores = detector.score_samples(X)
     if cv is not None:
-        scores, _ = out_of_fold(OneClassSVM(), X, y, KFold(cv).split(X))
+        folds = StratifiedKFold(cv).split(X, y)
+        scores, _ = out_of_fold(OneClassSVM(), X, y, folds)
     expected = platt(scores, y)(detector.score_samples(X_new))
     np.testing.assert_allclose(detector.predict_proba(X_new)[:, 1], expected, atol=2e-3)
 
@@ -1059,8 +1060,13 @@ def test_a_threshold_that_fails_leaves_the_offset(problem):
         def find_offset(self, scores, y):
             return -5.0
 
+    class Unbounded(PCADetector):
+        def _score_samples(self, X):
+            with np.errstate(over="ignore"):
+                return -np.square(X).sum(axis=1)
+
     X, _ = problem
-    detector = PCADetector().fit(X[:50])
+    detector = Unbounded().fit(X[:50])
     before, X = detector.offset_, X[50:]
     far = np.vstack([X, np.full((1, X.shape[1]), 1e200)])
     with pytest.raises(ValueError, match="scale or clip"):
@@ -1093,3 +1099,25 @@ def test_probabilities_beside_a_fit_are_of_one_fit(problem, monkeypatch):
     monkeypatch.setattr(ThresholdedDetector, "_validate", validate)
     np.testing.assert_array_equal(detector.predict_proba(X), expected)
     assert not np.array_equal(detector.predict_proba(X), expected)
+
+
+@pytest.mark.parametrize("n_normal", [15, 97])
+def test_folds_of_rows_sorted_by_label(n_normal):
+    """Stratified, where each label has a row for each fold."""
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    y = np.repeat([1, -1], [n_normal, 100 - n_normal])
+    detector = ThresholdedDetector(OneClassSVM(), threshold="roc", cv=5).fit(X, y)
+    assert np.isfinite(detector.offset_)
+
+
+def test_a_share_that_is_rounded_up_holds_out_no_row_more():
+    """0.07 * 100 = 7.00...1."""
+
+    class HeldOut:
+        calibration_size = 0.07
+
+        def find_offset(self, scores, y):
+            return -float(len(scores))
+
+    X = np.random.default_rng(0).normal(size=(100, 2))
+    assert PCADetector(threshold=HeldOut()).fit(X).offset_ == -7
