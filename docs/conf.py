@@ -61,19 +61,27 @@ def link(match):
     return f"[{text}](../{target})" if (ROOT / target).is_file() else text
 
 
+def link_detectors(text):
+    """Let the names of detectors lead to their pages."""
+    names = "|".join(skdeepad.__all__)
+    return re.sub(rf"(?<!`)`({names})`(?!`)", r"{py:class}`~skdeepad.\1`", text)
+
+
 def set_links(app, relative_path, parent_docname, content):
     """Let the links of README.md, which docs/index.md includes, go somewhere."""
     elsewhere = r"(?<!!)\[([^\]]+)\]\((?!docs/|http|#)([^)]+)\)"
-    content[0] = re.sub(elsewhere, link, content[0])
+    content[0] = link_detectors(re.sub(elsewhere, link, content[0]))
 
 
-def show_examples(app, docname, content):
-    """Let links to examples go to their pages, which have the pictures."""
+def set_links_of_page(app, docname, content):
+    """The same for the pages, whose links to examples go to files."""
     for target, page in PAGES.items():
         content[0] = content[0].replace(f"](../{target})", f"]({page})")
+    if app.env.doc2path(docname).suffix == ".md":
+        content[0] = link_detectors(content[0])
 
 
 def setup(app):
     """Called by Sphinx."""
-    app.connect("source-read", show_examples)
+    app.connect("source-read", set_links_of_page)
     app.connect("include-read", set_links)
