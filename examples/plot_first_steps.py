@@ -60,8 +60,9 @@ scores = -detector.score_samples(X_test)
 bins = np.geomspace(scores.min(), scores.max(), 30)
 for label, name in ((1, "benign"), (-1, "malignant")):
     middle.hist(scores[y_test == label], bins, alpha=0.7, label=name)
-middle.axvline(-detector.offset_, color="k", linewidth=1, label="threshold")
-middle.set(title="Anomaly score", xscale="log", ylabel="tumours")
+middle.axvline(-detector.offset_, color="k", linewidth=1, label="ROC-optimal cut")
+middle.set(title="Test rows", xscale="log", xlabel="anomaly score", ylabel="tumours")
+middle.yaxis.set_major_locator(plt.MaxNLocator(integer=True))
 middle.legend(frameon=False)
 
 errors = detector.feature_errors(X_test[[scores.argmax()]])[0]

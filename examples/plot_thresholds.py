@@ -116,8 +116,8 @@ cut_axes.set_xticks([0.005, 0.01, 0.02, 0.05], ["0.005", "0.01", "0.02", "0.05"]
 cut_axes.minorticks_off()
 top.tick_params(labelbottom=False)
 
-rate_axes.text(0, len(names) - 0.2, "false alarms", color=NORMAL)
-rate_axes.text(1, len(names) - 0.2, "anomalies found", color=ANOMALY, ha="right")
+rate_axes.text(0, len(names) + 0.1, "false alarms", color=NORMAL)
+rate_axes.text(1, len(names) + 0.1, "anomalies found", color=ANOMALY, ha="right")
 rate_axes.set(xlim=(-0.03, 1.1), xlabel="flagged share of each class")
 rate_axes.xaxis.set_major_formatter("{x:.0%}")
 rate_axes.tick_params(labelleft=False)

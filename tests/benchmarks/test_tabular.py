@@ -311,12 +311,13 @@ def test_the_docs_have_the_figures_of_contaminated_rows(about_contaminated_rows)
     picking = [m for m in found.index if f"{m}, support 0.8" in found.index]
     assert len(picking) == 7
     for method in picking:
-        cells = [
-            " / ".join(f"{mean:.3f}" for mean in means.loc[f"{method}{share}"])
-            for means in (normal, found)
-            for share in ("", ", support 0.8", ", support 0.5")
-        ]
-        assert f"| `{method}` | {' | '.join(cells)} |" in part
+        for measure in measures:
+            cells = [
+                f"{means[measure][f'{method}{share}']:.3f}"
+                for means in (normal, found)
+                for share in ("", ", support 0.8", ", support 0.5")
+            ]
+            assert f"| `{method}` | {' | '.join(cells)} |" in part
     for method, auroc in found.auroc.items():
         if method not in picking and ", support" not in method:
             name = names.get(method, f"`{method}`")
