@@ -114,10 +114,7 @@ class AnoGAN(AdversarialMixin, ReconstructionMixin, BaseAutoencoderDetector):
     def _build_network(self, n_features, members):
         from skdeepad._nn import FLOAT32_LANES, Autoencoder, GaussianNoise
 
-        image_shape, hidden = (
-            self._image_shape(n_features),
-            self._hidden_sizes(),
-        )
+        image_shape, hidden = self._image_shape(n_features), self._hidden_sizes()
         network = Autoencoder(
             members,
             n_features,

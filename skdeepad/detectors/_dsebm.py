@@ -87,10 +87,7 @@ class DSEBM(SupportMixin, ReconstructionMixin, BaseEncoderDetector):
     def _build_network(self, n_features, members):
         from skdeepad._nn import Autoencoder, GaussianNoise, Origin
 
-        hidden, image_shape = (
-            self._hidden_sizes(),
-            self._image_shape(n_features),
-        )
+        hidden, image_shape = self._hidden_sizes(), self._image_shape(n_features)
         if image_shape is not None and not hidden:
             raise ValueError(
                 "architecture='conv' needs a hidden layer or more, got ()."

@@ -132,10 +132,7 @@ class PixelCNNDetector(FeatureErrorsMixin, BaseDeepDetector):
     def _build_network(self, n_features, members):
         from skdeepad._nn import PixelCNN
 
-        image_shape, hidden = (
-            self._image_shape(n_features),
-            self._hidden_sizes(),
-        )
+        image_shape, hidden = self._image_shape(n_features), self._hidden_sizes()
         if hidden and min(hidden) < image_shape[0]:
             raise ValueError(
                 f"hidden_layer_sizes={hidden} must be {image_shape[0]} or more, a unit "
