@@ -9,8 +9,8 @@ with labels +1 normal and -1 anomaly. Of scikit-learn's names for ``scoring=``,
 as the positive class use the scorers here:
 ``average_precision_scorer``, ``precision_at_n_scorer`` (n is the number of anomalies),
 ``recall_at_fpr_scorer`` (at 0.05) and ``partial_auc_scorer`` (to 0.1) are the functions
-of :mod:`skdeepad.metrics` with their defaults; ``make_detection_scorer`` takes other
-values.
+of :mod:`skdeepad.metrics` with their defaults. For other values use scikit-learn's
+``make_scorer(recall_at_fpr, response_method="decision_function", max_fpr=0.1)``.
 
 Training parts hold one class, which has no ROC curve: leave, or for
 ``HalvingGridSearchCV`` set, ``return_train_score=False``. ``learning_curve`` and
@@ -23,7 +23,6 @@ high enough that both classes are among them, or another resource chosen, as
 from skdeepad.model_selection._label_free import LabelFreeScorer, label_free_scorer
 from skdeepad.model_selection._scorers import (
     average_precision_scorer,
-    make_detection_scorer,
     partial_auc_scorer,
     precision_at_n_scorer,
     recall_at_fpr_scorer,
@@ -45,7 +44,6 @@ __all__ = [
     "OneClassTimeSeriesSplit",
     "average_precision_scorer",
     "label_free_scorer",
-    "make_detection_scorer",
     "partial_auc_scorer",
     "precision_at_n_scorer",
     "recall_at_fpr_scorer",

@@ -7,7 +7,7 @@ import pytest
 from sklearn.covariance import EllipticEnvelope
 from sklearn.ensemble import IsolationForest
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import make_scorer
 from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
@@ -18,7 +18,6 @@ from skdeepad import AutoencoderDetector, PCADetector, metrics
 from skdeepad.model_selection import (
     OneClassKFold,
     average_precision_scorer,
-    make_detection_scorer,
     partial_auc_scorer,
     precision_at_n_scorer,
     recall_at_fpr_scorer,
@@ -65,18 +64,15 @@ def test_scorers_survive_a_pickle(scorer, problem):
     assert pickle.loads(pickle.dumps(scorer))(forest, X, y) == scorer(forest, X, y)
 
 
-def test_make_detection_scorer_passes_arguments_on(problem):
+def test_metrics_take_other_values_by_scikit_learns_make_scorer(problem):
     X, y = problem
     forest = DETECTORS["forest"].fit(X[:90])
-    scorer = make_detection_scorer(metrics.recall_at_fpr, max_fpr=0.5)
+    scorer = make_scorer(
+        metrics.recall_at_fpr, response_method="decision_function", max_fpr=0.5
+    )
     scores = forest.decision_function(X)
     assert scorer(forest, X, y) == metrics.recall_at_fpr(y, scores, max_fpr=0.5)
     assert scorer(forest, X, y) != recall_at_fpr_scorer(forest, X, y)
-    assert pickle.loads(pickle.dumps(scorer))(forest, X, y) == scorer(forest, X, y)
-    own = make_detection_scorer(lambda y_true, y_score: roc_auc_score(y_true, y_score))
-    assert own(forest, X, y) == roc_auc_score(y, scores)
-    with pytest.raises(ValueError, match="callable"):
-        make_detection_scorer("recall")
 
 
 def test_scorers_in_cross_validation_and_search(problem):
