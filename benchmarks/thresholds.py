@@ -36,7 +36,6 @@ SCORERS = [
     "LatentAutoregressionDetector",
     "OCGAN",
     "DAGMM",
-    "AnoGAN",
     "PCA (90 %)",
     "KernelPCADetector",
     "KDE (5-fold)",

@@ -52,6 +52,10 @@ class LatentAutoregressionDetector(SupportMixin, BaseEstimationDetector):
     On ADBench sets a larger ``learning_rate`` is better up to 0.01, and much worse from
     0.02.
 
+    Codes of training rows become likely ones: by the default threshold 8 % of new
+    normal rows are flagged on ADBench (documentation, *What thresholds do on new
+    rows*). Take ``threshold="conformal"``, which holds rows out.
+
     ``feature_errors`` gives the squared errors of the reconstruction, whose sum enters
     the score scaled. ``partial_fit`` takes the ranges from the rows of its last call.
     ``history_`` has the loss's parts, ``reconstruction`` and ``surprisal``, before they
