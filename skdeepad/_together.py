@@ -294,15 +294,14 @@ def fit_together(items):
             courses[key.course].add(detector)
             continue
         _, digest = key.course
-        rows_id = digest, bool(detector.standardize)
         try:
             # Rows that are the same are scaled and kept once.
-            course = _Course(detector, X, rows_id, scaled.get(rows_id))
+            course = _Course(detector, X, digest, scaled.get(digest))
         except Exception as error:  # raised again by the detector's fit
             errors[id(detector)] = error
         else:
             courses[key.course] = course
-            scaled[rows_id] = detector.scaler_, course.run.x
+            scaled[digest] = detector.scaler_, course.run.x
     del scaled  # the courses hold them, and give them up
     if courses:
         diverged, checkpoint = _train(list(courses.values()))
@@ -313,13 +312,13 @@ def fit_together(items):
 class _Course:
     """Networks on their way through the loop, and the detectors that want them."""
 
-    def __init__(self, detector, X, rows_id, scaled):
+    def __init__(self, detector, X, digest, scaled):
         from skdeepad._training import take_apart
 
         self.run = detector._start(X, scaled=scaled)
         self.networks, self.run.network = take_apart(self.run.network), None
         self.detectors = [detector]
-        self.rows_id = rows_id
+        self.digest = digest
 
     def add(self, detector):
         """Let a detector take part, which would start as the first one did."""
@@ -387,10 +386,10 @@ def _join(courses):
     runs = [course.run for course in courses]
     sections, n_rows = {}, 0
     for course in courses:
-        if course.rows_id not in sections:
-            sections[course.rows_id] = n_rows, course.run.x
+        if course.digest not in sections:
+            sections[course.digest] = n_rows, course.run.x
             n_rows += len(course.run.x)
-    starts = [sections[course.rows_id][0] for course in courses]
+    starts = [sections[course.digest][0] for course in courses]
 
     def joined(parts):
         return torch.cat([p + start for p, start in zip(parts, starts, strict=True)])
@@ -453,8 +452,8 @@ def _checkpoint(courses, run, leaving):
         for course in courses
         for detector in course.detectors
     ]
-    sections = list(dict.fromkeys(course.rows_id for course in courses))
-    sections = [sections.index(course.rows_id) for course in courses]
+    sections = list(dict.fromkeys(course.digest for course in courses))
+    sections = [sections.index(course.digest) for course in courses]
     data = run.seeds, sections, run.x.cpu().numpy(), run.x.device.type
     digest = joblib.hash((qualified_name(first), wanted, data, __version__))
     return _LoopCheckpoint(first.checkpoint_dir, digest, leaving)

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.callback import ScoringMonitor
 
 import skdeepad._checkpoint
 from skdeepad import AutoencoderDetector
+from skdeepad._checkpoint import Checkpoint
 from skdeepad._together import Requests, Trained, serving
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
 from skdeepad.thresholds import MaxTrain
@@ -615,3 +617,73 @@ def test_a_killed_process_goes_on(tmp_path):
         assert checkpoint["epoch"] == 40
     resumed, other = run("killed"), run("other")
     assert resumed.stdout == other.stdout != ""
+
+
+def test_a_relative_folder_stays_where_it_is(problem, tmp_path, monkeypatch):
+    X, _ = problem
+    monkeypatch.chdir(tmp_path)
+    path = make(AutoencoderDetector, checkpoint_dir="here")._checkpoint(X).path
+    assert path.parent == (tmp_path / "here").resolve()
+
+
+def test_an_interval_begins_at_each_write(tmp_path, monkeypatch):
+    clock = {"epoch": torch.tensor(0)}
+
+    class Progress:
+        def state_dict(self):
+            return clock
+
+    monkeypatch.setattr(skdeepad._checkpoint, "INTERVAL", 10.0)
+    monkeypatch.setattr(skdeepad._checkpoint, "monotonic", lambda: int(clock["epoch"]))
+    written, checkpoint = set(), Checkpoint(tmp_path, "fit")
+    for _ in range(30):
+        clock["epoch"] += 1
+        checkpoint.save(Progress())
+        if checkpoint.path.exists():
+            written.add(int(Checkpoint(tmp_path, "fit").load()["epoch"]))
+    assert written == {10, 20, 30}
+
+
+def test_a_file_that_is_gone_is_none(tmp_path, monkeypatch):
+    """Another fit, of the same, has ended in between."""
+    monkeypatch.setattr(Path, "exists", lambda self: True)
+    assert not Checkpoint(tmp_path, "fit").has_begun
+
+
+def test_folders_are_made_where_they_are_missing(problem, tmp_path):
+    folder = tmp_path / "one" / "other"
+    interrupt(make(AutoencoderDetector, checkpoint_dir=folder), problem[0], 3)
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_what_another_fit_removed_first_is_no_matter(problem, tmp_path, monkeypatch):
+    gone = tmp_path / f"fit.{'a' * 32}.part"
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: [gone])
+    make(AutoencoderDetector, checkpoint_dir=tmp_path).fit(problem[0])
+    assert not list(tmp_path.iterdir())
+
+
+def file_of(fits):
+    """The name of the file of one loop."""
+    requests = Requests()
+    for detector, X in fits:
+        requests.note(partial(detector.fit, X))
+    (group,) = requests.groups()
+    (path,) = Trained.of(*group.parts(1)).checkpoints
+    return path.name
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="auto is the GPU")
+def test_a_search_on_the_same_device_has_the_same_file(problem, tmp_path):
+    detector = make(AutoencoderDetector, checkpoint_dir=tmp_path)
+    one, other = (clone(detector).set_params(device=d) for d in ("auto", "cpu"))
+    assert file_of([(one, problem[0])]) == file_of([(other, problem[0])])
+
+
+def test_other_rows_of_one_of_three_fits_have_another_file(problem, tmp_path):
+    X, _ = problem
+    detector = make(AutoencoderDetector, checkpoint_dir=tmp_path, device="cpu")
+    one, two, three = (clone(detector).set_params(random_state=i) for i in range(3))
+    assert file_of([(one, X), (two, 2 * X), (three, X)]) != file_of(
+        [(one, X), (two, 2 * X), (three, 2 * X)]
+    )

@@ -22,10 +22,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skdeepad import AutoencoderDetector, _settings
+from skdeepad import AutoencoderDetector, PCADetector, _settings
 from skdeepad._reconstruction import BaseAutoencoderDetector
 from skdeepad.datasets import load_wine
 from skdeepad.thresholds import Conformal, ROCOptimal
+from skdeepad.thresholds._labels import check_labels
 from tests.conftest import (
     ALL,
     DEEP,
@@ -1029,3 +1030,26 @@ def test_values_too_large_for_a_variance_are_named(cls, problem):
     X[3, 2] = np.finfo(float).max
     with pytest.raises(ValueError, match="no finite variance, first column 2"):
         make(cls).fit(X)
+
+
+def test_truth_values_are_no_labels():
+    with pytest.raises(ValueError, match=r"got values \[True\]"):
+        check_labels(np.ones(5, dtype=bool), "This")
+
+
+def test_up_to_a_tenth_of_other_values_are_mistakes(problem):
+    X, y = problem
+    y = y.copy()
+    y[40:60] = 2
+    with pytest.raises(ValueError, match=r"holds \[2\] beside.* row 40 first"):
+        PCADetector().fit(X, y)
+    y[60] = 2
+    PCADetector().fit(X, y)
+
+
+def test_values_without_an_order_are_named(problem):
+    X, y = problem
+    y = y.astype(object)
+    y[::2] = "?"
+    with pytest.raises(ValueError, match=r"got values \['-1', '1', '\?'\]"):
+        PCADetector(threshold="roc").fit(X, y)

@@ -8,6 +8,7 @@ import warnings
 import weakref
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from threading import Thread
 
 import joblib
@@ -32,6 +33,7 @@ from skdeepad._nn import Center, Linear
 from skdeepad._nn._layers import Stochastic
 from skdeepad._random import make_generators
 from skdeepad._reconstruction import BaseAutoencoderDetector, ReconstructionMixin
+from skdeepad._together import Requests, Trained, serving
 from skdeepad._training import build, prepare, random_layers, seed_layers
 from skdeepad.datasets import load_wbc
 from skdeepad.model_selection import BatchedGridSearchCV, OneClassKFold
@@ -1108,3 +1110,44 @@ def test_variances_too_small_for_a_number_are_told_of():
     X = np.random.default_rng(0).normal(size=(50, 3)) * 1e-165
     with pytest.warns(UserWarning, match="too small for a number: multiply X"):
         make(AutoencoderDetector).fit(X)
+
+
+@pytest.mark.filterwarnings("ignore:.*still improved")
+def test_printed_losses_are_of_networks_that_still_train(problem, capsys):
+    params = {"early_stopping": True, "n_iter_no_change": 1, "n_estimators": 4}
+    make(AutoencoderDetector, verbose=True, max_epochs=50, **params).fit(problem[0])
+    printed = capsys.readouterr().out
+    assert "epoch 2: " in printed
+    assert "nan" not in printed
+
+
+def test_a_fit_that_failed_is_not_said_to_have_ended(problem):
+    recorder = Recorder(error=ValueError("no log"))
+    with pytest.raises(ValueError, match="no log"):
+        make(AutoencoderDetector).set_callbacks(recorder).fit(problem[0])
+    assert recorder.events[-2:] == ["end epoch 0", "teardown"]
+
+
+def test_callbacks_see_the_epochs_of_fits_before(problem):
+    class Counting(Recorder):
+        def on_fit_task_end(self, estimator, context, *, fitted_estimator):
+            self.events.append(fitted_estimator.n_iter_)
+
+    counting = Counting()
+    detector = make(AutoencoderDetector, warm_start=True).fit(problem[0])
+    detector.set_callbacks(counting).fit(problem[0])
+    assert [e for e in counting.events if isinstance(e, int)] == [6, 7, 8, 9, 10, 10]
+
+
+def test_a_fit_that_was_trained_before_has_no_epochs_to_come(problem):
+    class Expecting(Recorder):
+        def on_fit_task_begin(self, estimator, context):
+            self.events.append(context.max_subtasks)
+
+    X, _ = problem
+    detector, expecting = make(AutoencoderDetector), Expecting()
+    requests = Requests()
+    requests.note(partial(clone(detector).fit, X))
+    with serving(Trained.of(*requests.groups()[0].parts(1))):
+        detector.set_callbacks(expecting).fit(X)
+    assert expecting.events[1] == 0

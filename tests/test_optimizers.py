@@ -121,3 +121,29 @@ def test_narrow_matrices_lie_transposed():
         assert not tensor.is_contiguous()
     assert wide.is_contiguous()
     assert wide.grad.is_contiguous()
+
+
+def test_moments_of_a_resumed_adam_end_at_the_same_step():
+    first, second = (flat_and_references(1)[0] for _ in range(2))
+    adam, resumed = (Adam(flat, lr=0.01, weight_decay=0.0) for flat in (first, second))
+    first.gradients.fill_(1.0)
+    adam.step()
+    first.gradients.zero_()
+    for _ in range(99):
+        adam.step()
+    resumed.load_state_dict(adam.state_dict())
+    for _ in range(650):
+        adam.step()
+        resumed.step()
+        assert torch.equal(resumed._mean, adam._mean)
+
+
+def test_adagrad_of_small_gradients_is_torchs():
+    flat, parameters, [alone] = flat_and_references(1)
+    flat.gradients.fill_(1e-9)
+    for parameter in alone:
+        parameter.grad = torch.full_like(parameter, 1e-9)
+    AdaGrad(flat, lr=0.1, decay=0.0).step()
+    torch.optim.Adagrad(alone, lr=0.1).step()
+    for parameter, own in zip(parameters, alone, strict=True):
+        torch.testing.assert_close(parameter[0], own)

@@ -12,7 +12,16 @@ from sklearn.utils._param_validation import InvalidParameterError
 
 import skdeepad._rows
 from skdeepad import DASVDD, AutoencoderDetector
-from skdeepad._rows import RowSubset, Streamed, gather, place, subset
+from skdeepad._rows import (
+    RowSubset,
+    Streamed,
+    chunks,
+    fits_in_memory,
+    gather,
+    place,
+    rows_digest,
+    subset,
+)
 from tests.conftest import every_deep, every_lowering, lowered, make
 
 
@@ -247,3 +256,23 @@ def test_rows_for_a_gpu_go_through_memory_that_grows(monkeypatch):
         streamed.gather(rows[:n_rows], out)
         np.testing.assert_array_equal(out, -X[rows[:n_rows]])
     assert events == ["waited", "on cuda:1"] * 3
+
+
+def test_a_copy_takes_half_of_a_gpus_free_memory(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8000, 9000))
+    assert fits_in_memory((10, 100), torch.device("cuda"))
+    assert not fits_in_memory((1, 1001), torch.device("cuda"))
+    with config_context(working_memory=1):
+        assert fits_in_memory((2**9, 2**9), torch.device("cpu"))
+        assert not fits_in_memory((1, 2**18 + 1), torch.device("cpu"))
+
+
+def test_a_row_beyond_a_chunk_is_a_chunk(monkeypatch):
+    monkeypatch.setattr(skdeepad._rows, "SCALE_BYTES", 8)
+    assert list(chunks(np.zeros((2, 5)))) == [slice(0, 1), slice(1, 2)]
+
+
+def test_rows_of_another_shape_or_type_are_others():
+    X = np.ones((4, 6))
+    assert rows_digest(X) != rows_digest(X.reshape(6, 4))
+    assert rows_digest(X) != rows_digest(X.view(np.int64))

@@ -294,3 +294,31 @@ def test_a_process_is_its_only_threads_or_a_workers_main_threads(monkeypatch):
     assert _settings._is_alone()
     with ThreadPoolExecutor(1) as pool:
         assert not pool.submit(_settings._is_alone).result()
+
+
+def test_a_users_deterministic_convolutions_stay():
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        with gpu_settings(GPU):
+            pass
+        assert torch.backends.cudnn.deterministic
+    finally:
+        torch.backends.cudnn.deterministic = before
+
+
+@pytest.mark.parametrize(
+    "other, expected",
+    [
+        ({}, True),
+        ({"sse4a": False}, False),  # Intel's
+        ({"avx512_bf16": False}, False),
+        ({"amx_tile": True}, False),
+        ({"enabled": False}, False),
+    ],
+)
+def test_onednn_is_quicker_on_amds_processors(other, expected, monkeypatch):
+    has = {"sse4a": True, "avx512_bf16": True} | other
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
+    monkeypatch.setattr(torch.backends.mkldnn, "enabled", has.pop("enabled", True))
+    assert _settings._is_quicker.__wrapped__() == expected

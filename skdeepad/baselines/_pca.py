@@ -78,8 +78,10 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         # Centred first: for many rows PCA takes the covariance of what it is given, in
         # which a mean far from zero leaves no digits for the spread.
         mean, variances = moments(X)
-        # How large the means are that are rounded: those of features that vary.
+        # How large the means are that are rounded, those of features that vary; and the
+        # spread, by which components of less spread are rounded.
         self._size = np.abs(mean[variances > 0]).max(initial=0.0)
+        self._size += 4 * np.sqrt(variances.max())
         centred = X - mean
         self.pca_ = PCA(n_components=self.n_components, random_state=self.random_state)
         with np.errstate(invalid="ignore"):  # shares of no variance at all

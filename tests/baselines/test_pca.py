@@ -168,3 +168,34 @@ def test_rounding_of_a_mean_far_off_is_no_error(offset):
     assert not any(detector.score_samples(X[i : i + 1]).any() for i in range(20))
     across = np.roll(direction, 1)
     assert (detector.predict(X + across) == -1).all()
+
+
+def test_a_large_constant_feature_leaves_small_errors_of_others():
+    rng = np.random.default_rng(0)
+    X = 1e-8 * rng.normal(size=(100, 4)) @ np.diag([1, 1, 0.1, 0.1])
+    expected = PCADetector(n_components=2).fit(X).score_samples(X)
+    X = np.c_[X, np.full(100, 1e9)]
+    scores = PCADetector(n_components=2).fit(X).score_samples(X)
+    np.testing.assert_allclose(scores * 5 / 4, expected, rtol=1e-5)
+
+
+def test_rounding_in_many_features_is_no_error():
+    rng = np.random.default_rng(0)
+    X = np.round(rng.normal(size=(250, 90)), 3) @ rng.normal(size=(90, 1000))
+    assert not PCADetector(n_components=90).fit(X).score_samples(X).any()
+
+
+@pytest.mark.parametrize("n_features, seed", [(3, 2), (5, 17)])
+def test_rounding_of_rows_near_the_mean_is_that_of_all(n_features, seed):
+    rng = np.random.default_rng(seed)
+    axes = rng.normal(size=(n_features - 1, n_features))
+    X = np.round(rng.normal(size=(250, n_features - 1)), 3) @ axes
+    detector = PCADetector(n_components=n_features - 1).fit(X)
+    assert not detector.score_samples(X).any()
+
+
+def test_a_distance_that_is_no_number_is_as_far_as_any(problem):
+    X = np.c_[problem[0], np.full(200, -1.7e308)]
+    detector = PCADetector(n_components=2).fit(X)
+    X[0, -1] = 1.7e308
+    assert -np.inf < detector.score_samples(X[:1])[0] < -1e290

@@ -58,3 +58,8 @@ def test_digits_leave_one_in():
     np.testing.assert_array_equal(y == 1, sklearn_datasets.load_digits().target == 3)
     with pytest.raises(ValueError, match="one of 0 to 9"):
         load_digits(10)
+
+
+def test_rows_keep_their_order():
+    _, y = load_wine(return_X_y=True)
+    assert y.tolist() == [-1] * 10 + [1] * 119

@@ -1,6 +1,8 @@
 """Files are found, downloaded whole, and verified."""
 
 import gzip
+import re
+from http.client import IncompleteRead
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +127,35 @@ def test_images_are_read_from_idx_files(name, fetch, monkeypatch, tmp_path):
     (tmp_path / name / _images.FILES[0]).write_bytes(b"half")
     with pytest.raises(ValueError, match="not the published file"):
         fetch(data_home=tmp_path)
+
+
+def test_capitals_and_numbers_of_names_do_not_matter(tmp_path):
+    for full in list_adbench():
+        _, short = full.split("_", 1)
+        for name in (full, full.swapcase(), short.swapcase()):
+            with pytest.raises(OSError, match=re.escape(f"{full}.npz does not exist")):
+                fetch_adbench(name, data_home=tmp_path, download_if_missing=False)
+
+
+def test_a_file_runs_no_code(published, tmp_path, monkeypatch):
+    np.savez(published, X=np.array([{}], dtype=object), y=[0])
+    blob = _adbench.git_blob_id(published.read_bytes())
+    monkeypatch.setitem(_adbench.BLOB_IDS, "6_cardio", blob)
+    with pytest.raises(ValueError, match="allow_pickle=False"):
+        fetch_adbench("cardio", data_home=tmp_path / "home")
+
+
+def test_a_broken_gzip_file_has_another_checksum():
+    packed = gzip.compress(np.random.default_rng(0).bytes(5000))
+    whole = _images._content_digest(packed)
+    for broken in (packed[:-20], packed[:10] + b"\xff" * 20 + packed[30:], b"half"):
+        assert _images._content_digest(broken) != whole
+
+
+def test_a_download_that_breaks_off_says_what_to_do(tmp_path, monkeypatch):
+    def broken(url, timeout):
+        raise IncompleteRead(b"half")
+
+    monkeypatch.setattr("skdeepad.datasets._files.urlopen", broken)
+    with pytest.raises(OSError, match=r"could not be downloaded .* by hand"):
+        fetch_adbench("cardio", data_home=tmp_path)

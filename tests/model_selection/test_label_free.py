@@ -175,3 +175,32 @@ def test_a_table_of_text_is_refused():
     frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": list("xyz")})
     with pytest.raises(ValueError, match="is no dense table of numbers"):
         disturbed_rows(frame)
+
+
+def test_two_normal_rows_are_enough(ball):
+    score = label_free_scorer(Radius().fit(ball), ball[:3], [1, 1, -1])
+    assert 0 <= score <= 1
+
+
+def test_score_samples_comes_before_a_decision_function(ball):
+    class Turned(Radius):
+        """As a class around PyOD's detectors."""
+
+        def score_samples(self, X):
+            return super().decision_function(X)
+
+        def decision_function(self, X):
+            return -super().decision_function(X)
+
+    expected = label_free_scorer(Radius().fit(ball), ball)
+    assert label_free_scorer(Turned().fit(ball), ball) == expected
+
+
+@pytest.mark.parametrize("score", [np.nan, np.inf])
+def test_scores_that_are_not_finite_are_said_to_be(score, ball):
+    class Broken(Radius):
+        def decision_function(self, X):
+            return np.full(len(X), score)
+
+    with pytest.raises(ValueError, match="Scores hold NaN or infinity"):
+        label_free_scorer(Broken().fit(ball), ball)

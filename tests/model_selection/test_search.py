@@ -992,3 +992,37 @@ def test_calls_of_another_kind_are_no_silent_failure():
     calls = SimpleNamespace(items=[(None, (None, None, None), {"params": {}})])
     with pytest.raises(KeyError, match="parameters"):
         skdeepad.model_selection._search._Task(calls, None).fits()
+
+
+def test_a_loop_is_no_larger_than_memory():
+    with config_context(working_memory=1):  # 2**18 numbers
+        limits = [
+            skdeepad._together.Group(make(AutoencoderDetector), n, 1)._at_once
+            for n in (10, 2**16, 2**20)
+        ]
+    assert limits == [64, 4, 1]
+
+
+def test_candidates_without_a_seed_share_their_networks(problem, loops):
+    X, y = problem
+    detector = make(AutoencoderDetector, random_state=None)
+    grid = {"contamination": [0.05, 0.2]}
+    options = {"scoring": "balanced_accuracy", "cv": CV, "refit": False}
+    BatchedGridSearchCV(detector, grid, **options).fit(X, y)
+    assert [members for members, _, _ in loops] == [3]
+
+
+@pytest.mark.parametrize(
+    "mode", [torch.no_grad, torch.inference_mode, partial(torch.autocast, "cpu")]
+)
+def test_a_search_within_torchs_modes(mode, problem, loops):
+    X, y = problem
+    options = {"scoring": "roc_auc", "cv": CV, "refit": False}
+    grid = {"learning_rate": [1e-3, 1e-2]}
+    search = BatchedGridSearchCV(make(AutoencoderDetector), grid, **options)
+    expected = clone(search).fit(X, y).cv_results_["mean_test_score"]
+    loops.clear()
+    with mode():
+        found = search.fit(X, y).cv_results_["mean_test_score"]
+    np.testing.assert_array_equal(found, expected)
+    assert [members for members, _, _ in loops] == [6]

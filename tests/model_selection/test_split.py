@@ -491,3 +491,13 @@ def test_groups_come_as_a_column_too(mixed):
             np.testing.assert_array_equal(rows, same)
     with pytest.raises(ValueError, match="one label a row"):
         next(cv.split(X, y, np.c_[groups, groups]))
+
+
+def test_anomalies_that_are_split_are_shuffled_too(mixed):
+    _, y, _ = mixed
+    params = {"shuffle": True, "random_state": 3}
+    anomalies = np.flatnonzero(y == -1)
+    folds = folds_of(OneClassKFold(3, anomalies="split", **params), mixed)
+    expected = KFold(3, **params).split(anomalies)
+    for (_, test), (_, held_out) in zip(folds, expected, strict=True):
+        np.testing.assert_array_equal(test[y[test] == -1], anomalies[held_out])

@@ -369,3 +369,14 @@ def test_bad_p_values_and_scores_are_refused():
 def test_as_many_rows_as_are_needed_are_enough(k):
     """1 / (1 / k) may be more than k by a last bit."""
     assert Conformal(alpha=1 / k).find_offset(np.arange(k - 1.0)) == 0
+
+
+@pytest.mark.parametrize("fdr", ["0.1", None])
+def test_a_share_must_be_a_number(fdr):
+    with pytest.raises(ValueError, match=r"fdr must be in \(0, 1\)"):
+        benjamini_hochberg([0.01], fdr=fdr)
+
+
+def test_one_p_value_is_no_vector():
+    with pytest.raises(ValueError, match="got 0 dimensions"):
+        benjamini_hochberg(0.01, fdr=0.1)

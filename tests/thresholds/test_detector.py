@@ -1121,3 +1121,63 @@ def test_a_share_that_is_rounded_up_holds_out_no_row_more():
 
     X = np.random.default_rng(0).normal(size=(100, 2))
     assert PCADetector(threshold=HeldOut()).fit(X).offset_ == -7
+
+
+class Identity(BaseEstimator):
+    """Its only feature is the score."""
+
+    def fit(self, X, y=None):
+        self.n_features_in_ = 1
+        return self
+
+    def score_samples(self, X):
+        return X[:, 0]
+
+
+def test_a_detector_that_draws_is_said_to():
+    class Drawing(IsolationForest):
+        def __sklearn_tags__(self):
+            tags = super().__sklearn_tags__()
+            tags.non_deterministic = True
+            return tags
+
+    assert get_tags(ThresholdedDetector(Drawing())).non_deterministic
+    assert not get_tags(ThresholdedDetector(IsolationForest())).non_deterministic
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e6])
+def test_probabilities_where_most_normal_scores_are_equal(scale):
+    """Their median deviation is zero."""
+    X = np.r_[np.zeros(60), np.linspace(-2, -1, 30), np.full(10, -5.0)][:, None]
+    y = np.repeat([1, -1], [90, 10])
+    detector = ThresholdedDetector(Identity(), probability="sigmoid")
+    expected = detector.fit(X, y).predict_proba(X)
+    scaled = detector.fit(scale * X, y).predict_proba(scale * X)
+    np.testing.assert_allclose(scaled, expected, atol=1e-5)
+
+
+def test_probabilities_where_all_normal_scores_are_equal():
+    X, y = np.repeat([0.0, -3.0], [15, 5])[:, None], np.repeat([1, -1], [15, 5])
+    detector = ThresholdedDetector(Identity(), probability="sigmoid").fit(X, y)
+    assert detector.predict_proba(X[[0, -1]])[:, 1].round().tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("probability", ["sigmoid", "isotonic"])
+def test_scores_that_tell_nothing_are_warned_of(probability):
+    X, y = np.zeros((20, 1)), np.repeat([1, -1], [15, 5])
+    with pytest.warns(UserWarning, match="does not rise with the score"):
+        ThresholdedDetector(Identity(), probability=probability).fit(X, y)
+
+
+def test_an_anomaly_farther_than_numbers_go():
+    X = np.r_[1e-300 * np.linspace(1, 2, 90), np.full(10, -1e300)][:, None]
+    y = np.repeat([1, -1], [90, 10])
+    detector = ThresholdedDetector(Identity(), probability="sigmoid").fit(X, y)
+    assert detector.predict_proba(X[[0, -1]])[:, 1].round().tolist() == [1, 0]
+
+
+def test_scores_that_are_a_view_of_the_rows_are_left_alone():
+    X = np.random.default_rng(0).normal(size=(50, 1))
+    before = X.copy()
+    ThresholdedDetector(Identity()).fit(X).score_samples(X)
+    np.testing.assert_array_equal(X, before)

@@ -422,3 +422,8 @@ def test_a_fixed_threshold_of_any_kind_of_number(value):
     offset = Fixed(value).find_offset(np.zeros(1))
     assert type(offset) is float
     assert offset == -float(value)
+
+
+def test_more_labels_than_scores_are_refused():
+    with pytest.raises(ValueError, match="Got 3 scores and 4 labels"):
+        make_threshold("mad").find_offset(np.arange(3.0), [1, 1, 1, 1])
