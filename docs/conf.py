@@ -63,7 +63,7 @@ def link(match):
 
 def link_detectors(text):
     """Let the names of detectors lead to their pages."""
-    names = "|".join(skdeepad.__all__)
+    names = "|".join(name for name in skdeepad.__all__ if name[0].isupper())
     return re.sub(rf"(?<!`)`({names})`(?!`)", r"{py:class}`~skdeepad.\1`", text)
 
 
