@@ -214,10 +214,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         raise NotImplementedError
 
     def _anomaly_scores(self, network, x):
-        """Anomaly score of rows ``x`` ``(members, n, n_features)``: ``(members, n)``.
-
-        ``X`` is the same rows as the user gave them, ``(n, n_features)``.
-        """
+        """Scores ``(members, n)`` of rows ``x``, ``(members, n, n_features)``."""
         raise NotImplementedError
 
     def _phases(self, network):
@@ -487,7 +484,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
                 self._n_batch(run.held_out.shape[1]),
             )
             # A GPU's step of few members takes hardly less time than one of many.
-            # Processes might not agree on who has stopped, by a last bit.
+            # Several processes would have to narrow their networks together.
             is_alone = run.x.device.type == "cpu" and not self.distributed
             if is_alone and self._is_known():
                 options["narrowed"] = partial(self._narrowed, run.make_network, dtype)

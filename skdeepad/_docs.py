@@ -67,7 +67,9 @@ precision : {"float32", "tf32", "bf16", "auto"}, default="float32"
     large networks (not with ``architecture="conv"``) where the processor has such
     instructions, and "auto" takes it there. "tf32" is for GPUs alone: float32 with
     the 10 bit mantissa of their tensor cores. "float32" is exact there too, also in
-    convolutions, where torch by itself takes TF32.
+    convolutions, where torch by itself takes TF32; and on the CPU, whatever
+    ``torch.set_float32_matmul_precision`` allows: a fit sets that aside for the
+    process.
 cuda_graphs : bool or "auto", default="auto"
     Record a training step on a GPU as a CUDA graph and replay it: one launch in place
     of dozens, which take most of a step of a small network. Results are the same.

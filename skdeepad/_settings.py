@@ -119,7 +119,9 @@ if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
     def _set_cpu(settings):
         backends = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv
         for backend, precision in zip(backends, settings, strict=True):
-            backend.fp32_precision = precision
+            backend.fp32_precision = "none"
+            if backend.fp32_precision != precision:  # inherited, it goes by others
+                backend.fp32_precision = precision
 
 else:
     _TF32, _FLOAT32 = ("high", True), ("highest", False)
@@ -154,18 +156,19 @@ def exact_float32():
     holder = object()
     try:  # from here on, or Ctrl-C would leave it as it is set
         with _cpu["lock"]:
-            if not _cpu["holders"]:
+            is_first = not _cpu["holders"]
+            if is_first:
                 _cpu["before"] = _cpu_settings()
             _cpu["holders"].add(holder)
-            if not _UNLOWERED.issuperset(_cpu["before"]):
+            if is_first and not _UNLOWERED.issuperset(_cpu["before"]):
                 _set_cpu(_CPU_FLOAT32)
         yield
     finally:
         with _cpu["lock"]:
-            if holder in _cpu["holders"]:
-                _cpu["holders"].remove(holder)
-                if not _cpu["holders"] and not _UNLOWERED.issuperset(_cpu["before"]):
-                    _set_cpu(_cpu["before"])
+            is_last = _cpu["holders"] == {holder}
+            if is_last and not _UNLOWERED.issuperset(_cpu["before"]):
+                _set_cpu(_cpu["before"])
+            _cpu["holders"].discard(holder)
 
 
 _onednn = {"allowed": False, "in_use": False}

@@ -5,6 +5,7 @@ import io
 import pickle
 import random
 import re
+from fractions import Fraction
 from threading import Thread
 
 import joblib
@@ -1053,3 +1054,13 @@ def test_values_without_an_order_are_named(problem):
     y[::2] = "?"
     with pytest.raises(ValueError, match=r"got values \['-1', '1', '\?'\]"):
         PCADetector(threshold="roc").fit(X, y)
+
+
+def test_numbers_of_other_kinds_are_read(problem):
+    X, y = problem
+    fractions = np.array([Fraction(int(label)) for label in y], dtype=object)
+    expected = PCADetector().fit(X, y).score_samples(X)
+    np.testing.assert_array_equal(
+        PCADetector().fit(X, fractions).score_samples(X), expected
+    )
+    PCADetector().fit(X, np.array([2**70, 2**71] * 99 + [1, 2], dtype=object))

@@ -132,3 +132,27 @@ def test_the_first_process_says_when_to_stop(problem, tmp_path):
     detector = make(AutoencoderDetector, max_epochs=5).set_callbacks(StopsInTheFirst())
     outcomes = fit_together([detector], X, tmp_path)
     assert [detector.n_iter_ for (detector,) in outcomes] == [2, 2]
+
+
+class Disagreeing(AutoencoderDetector):
+    """Held-out rows go on to improve in the first process, and never in another."""
+
+    def _loss(self, network, x):
+        from torch import distributed
+
+        losses = super()._loss(network, x)
+        if not network.training and distributed.get_rank():
+            losses["loss"] = losses["loss"] * 0 + 1
+        return losses
+
+
+@pytest.mark.filterwarnings("ignore:.*still improved")
+def test_the_first_process_says_how_good_networks_are(problem, tmp_path):
+    X, _ = problem
+    params = {"early_stopping": True, "n_iter_no_change": 2, "max_epochs": 8}
+    outcomes = fit_together([make(Disagreeing, **params)], X, tmp_path)
+    (first,), (second,) = outcomes
+    assert first.n_iter_ == second.n_iter_ > 3
+    np.testing.assert_array_equal(
+        first.history_["validation_loss"], second.history_["validation_loss"]
+    )

@@ -174,6 +174,22 @@ def test_float32_is_exact_until_the_last_fit_ends(lowered):
     assert _settings._cpu_settings() == lowered
 
 
+def test_an_inherited_setting_stays_inherited():
+    mkldnn = torch.backends.mkldnn
+    if len(_settings._cpu_settings()) == 1:
+        pytest.skip("this torch inherits none")
+    before = mkldnn.fp32_precision
+    try:
+        mkldnn.fp32_precision = "bf16"
+        with exact_float32():
+            assert mkldnn.matmul.fp32_precision == "ieee"
+        assert mkldnn.matmul.fp32_precision == "bf16"
+        mkldnn.fp32_precision = "ieee"
+        assert mkldnn.matmul.fp32_precision == "ieee"
+    finally:
+        mkldnn.fp32_precision = before
+
+
 def test_exact_float32_leaves_settings_that_are():
     before = _settings._cpu_settings()
     with exact_float32():

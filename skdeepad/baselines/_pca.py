@@ -11,9 +11,8 @@ from sklearn.utils._param_validation import Interval
 
 from skdeepad._base import BaseDetector, moments, of_one_fit
 
-# Largest distance from the mean, by feature, that is told from larger ones: sums of its
-# square are numbers.
-FARTHEST = 1e150
+# Distance from the mean, by feature, up to which sums of squares are numbers.
+SQUARED = 1e150
 # Relative error of a few operations in float64.
 ROUNDING = 4 * np.finfo(np.float64).eps
 
@@ -83,6 +82,7 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         self._size = np.abs(mean[variances > 0]).max(initial=0.0)
         self._size += 4 * np.sqrt(variances.max())
         centred = X - mean
+        self._farthest = max(SQUARED, np.abs(centred).max())
         self.pca_ = PCA(n_components=self.n_components, random_state=self.random_state)
         with np.errstate(invalid="ignore"):  # shares of no variance at all
             self._fit_components(centred, mean)
@@ -101,7 +101,7 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         return self.pca_.n_components_
 
     def _score_samples(self, X):
-        centred = self._centred(X)
+        centred = self._within_reach(X)
         scores = -self._errors(centred).sum(axis=1)
         # What rounding leaves of a row that lies on the components, and changes from
         # batch to batch, is no error.
@@ -111,10 +111,14 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         return scores
 
     def _centred(self, X):
+        return np.subtract(X, self.pca_.mean_, dtype=np.float64)
+
+    def _within_reach(self, X):
+        """Rows from the mean, for errors."""
         with np.errstate(over="ignore"):
-            centred = np.subtract(X, self.pca_.mean_, dtype=np.float64)
+            centred = self._centred(X)
         # Farther rows are as anomalous as any, and their squares would overflow.
-        return np.clip(centred, -FARTHEST, FARTHEST, out=centred)
+        return np.clip(centred, -self._farthest, self._farthest, out=centred)
 
     # PCA's own methods do not take a code without components.
 
@@ -123,7 +127,8 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
 
     def _errors(self, centred):
         back = self._codes(centred) @ self.pca_.components_
-        return (back - centred) ** 2 / centred.shape[1]
+        with np.errstate(over="ignore"):  # of rows like training rows that are as far
+            return (back - centred) ** 2 / centred.shape[1]
 
     @of_one_fit
     def transform(self, X):
@@ -166,4 +171,4 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         -------
         errors : ndarray of shape (n_samples, n_features)
         """
-        return self._errors(self._centred(self._validate(X)))
+        return self._errors(self._within_reach(self._validate(X)))

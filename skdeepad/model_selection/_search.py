@@ -4,6 +4,7 @@ import copy
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from time import perf_counter
 from typing import Any
 
@@ -302,8 +303,8 @@ class _Task:
     def fits(self):
         """The fits that the call will carry out, as :func:`_fit_copies` takes them."""
         return [
-            (*args, params["parameters"], params["train"], params["fit_params"])
-            for _, args, params in self.function.items
+            (estimator, X, y, *itemgetter("parameters", "train", "fit_params")(params))
+            for _, (estimator, X, y), params in self.function.items
         ]
 
 

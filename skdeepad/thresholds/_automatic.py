@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval
 
 from skdeepad._warnings import warn
 from skdeepad.thresholds._labels import normal_scores
-from skdeepad.thresholds._strategies import Strategy
+from skdeepad.thresholds._strategies import Strategy, finite_offset
 
 # Fewest scores in the tail that two parameters are fitted to.
 MIN_TAIL = 10
@@ -62,7 +62,7 @@ class MAD(Strategy):
                 "median absolute deviation is 0 and every row above the median is "
                 "flagged. Use threshold='quantile' or a number.",
             )
-        return np.median(scores) - self.n_deviations * deviation
+        return finite_offset(np.median(scores) - self.n_deviations * deviation)
 
 
 class ParetoTail(Strategy):
@@ -145,7 +145,7 @@ class ParetoTail(Strategy):
         cut = start + scale * genpareto.isf(beyond, shape, scale=spread)
         # The distribution knows no ties, and may end right below some.
         frequent = values[is_frequent]
-        return -max(cut, frequent.max(initial=start))
+        return finite_offset(-max(cut, frequent.max(initial=start)))
 
     def check_size(self, n_rows):
         """Raise ValueError where the tail of so many rows is too short."""

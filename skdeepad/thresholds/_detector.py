@@ -95,7 +95,8 @@ class ThresholdedDetector(CallbackSupportMixin, BaseDetector):
         and deviation, 0 below the mean ([3]_, normal scaling): a common scale
         for scores, not a calibrated probability.
     cv : int, cross-validation generator or iterable, default=None
-        An integer is a number of folds, stratified where each label has so many rows.
+        An integer is a number of folds, not shuffled: stratified where y has as many
+        rows of each label, else one after the other.
         Out-of-fold scores choose the offset: of each fold's test rows, by a detector
         trained on the normal rows among its training rows. The detector in use is then
         trained on all normal rows. A row in several test parts counts once, by its mean

@@ -138,7 +138,7 @@ def _is_missing(value):
     pandas = sys.modules.get("pandas")  # without it nobody has its NA
     if value is None or (pandas is not None and value is pandas.NA):
         return True
-    return isinstance(value, Real) and bool(np.isnan(value))
+    return isinstance(value, Real) and bool(value != value)  # NaN
 
 
 def check_labels(y, what):

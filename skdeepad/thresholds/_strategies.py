@@ -58,18 +58,22 @@ class Strategy(BaseEstimator):
         Raises
         ------
         ValueError
-            When a parameter is out of its range, scores are not finite, or
-            there are too few rows or labels for this strategy.
+            When a parameter is out of its range, scores are not finite or too far
+            apart, or there are too few rows or labels for this strategy.
         """
         self._validate_params()
-        with np.errstate(over="ignore", invalid="ignore"):
-            offset = float(self._find_offset(scores, y))
-        if not np.isfinite(offset):
-            raise ValueError(
-                f"The scores are too far apart for {self!r}: the difference of two is "
-                "no number any more. Scale them, or give a number as threshold."
-            )
-        return offset
+        with np.errstate(over="ignore", invalid="ignore"):  # see finite_offset()
+            return float(self._find_offset(scores, y))
+
+
+def finite_offset(offset):
+    """An offset as it is; ValueError where a difference of scores was no number."""
+    if not np.isfinite(offset):
+        raise ValueError(
+            "The scores are too far apart for this threshold: the difference of two is "
+            "no number any more. Scale them, or give a number as threshold."
+        )
+    return offset
 
 
 class MaxTrain(Strategy):
@@ -126,7 +130,8 @@ class Quantile(Strategy):
         self.contamination = contamination
 
     def _find_offset(self, scores, y):
-        return np.quantile(normal_scores(scores, y), float(self.contamination))
+        scores = normal_scores(scores, y)
+        return finite_offset(np.quantile(scores, float(self.contamination)))
 
 
 class ROCOptimal(Strategy):

@@ -199,3 +199,18 @@ def test_a_distance_that_is_no_number_is_as_far_as_any(problem):
     detector = PCADetector(n_components=2).fit(X)
     X[0, -1] = 1.7e308
     assert -np.inf < detector.score_samples(X[:1])[0] < -1e290
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e149, 1e151])
+def test_rows_of_any_scale_are_ranked_alike(scale, problem):
+    X, y = problem
+    expected = PCADetector(n_components=2).fit(X[y == 1])
+    detector = PCADetector(n_components=2).fit(X[y == 1] * scale)
+    np.testing.assert_allclose(
+        detector.score_samples(X * scale) / scale / scale,
+        expected.score_samples(X),
+        rtol=1e-6,
+        atol=1e-12,
+    )
+    far = np.full((1, X.shape[1]), 1e200)
+    np.testing.assert_allclose(expected.transform(far), expected.transform(far / 2) * 2)

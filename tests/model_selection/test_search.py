@@ -989,9 +989,10 @@ def test_on_a_gpu(cls, n_networks, problem, loops, monkeypatch):
 
 def test_calls_of_another_kind_are_no_silent_failure():
     """What scikit-learn asks for is its own affair, and may change."""
-    calls = SimpleNamespace(items=[(None, (None, None, None), {"params": {}})])
-    with pytest.raises(KeyError, match="parameters"):
-        skdeepad.model_selection._search._Task(calls, None).fits()
+    for args, error in (((None,) * 3, KeyError), ((None,) * 2, ValueError)):
+        calls = SimpleNamespace(items=[(None, args, {"params": {}})])
+        with pytest.raises(error):
+            skdeepad.model_selection._search._Task(calls, None).fits()
 
 
 def test_a_loop_is_no_larger_than_memory():
