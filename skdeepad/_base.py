@@ -4,7 +4,6 @@ import functools
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import ceil
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -24,6 +23,7 @@ from sklearn.utils.validation import (
 )
 
 from skdeepad._docs import insert_shared_docs
+from skdeepad._shares import round_up
 from skdeepad._version import __version__
 from skdeepad._warnings import warn
 from skdeepad.thresholds._conformal import benjamini_hochberg, conformal_p_values
@@ -124,8 +124,7 @@ class FitTask:
             return cls.keep_all(X, y, strategy)
         n_rows = _num_samples(X)
         normal = np.arange(n_rows) if y is None else np.flatnonzero(y == 1)
-        # The difference guards against 0.07 * 100 = 7.00...1.
-        n_held_out = ceil(float(size) * len(normal) - 1e-9)
+        n_held_out = round_up(float(size) * len(normal))
         if hasattr(strategy, "check_size"):
             strategy.check_size(n_held_out)
         if n_held_out >= len(normal):
@@ -201,6 +200,19 @@ def set_offset(detector, strategy, scores, y):
     else:
         detector.calibration_scores_ = np.sort(normal_scores(scores, y))
     detector.offset_ = offset
+
+
+def from_mean(X, mean, spread=None, farthest=FARTHEST):
+    """Rows minus a mean, in units of a spread, in float64 and one after the other.
+
+    What is farther is as anomalous as any, and its square would overflow: it is set to
+    ``farthest``.
+    """
+    with np.errstate(over="ignore"):
+        rows = np.subtract(X, mean, dtype=np.float64, order="C")
+        if spread is not None:
+            rows /= spread
+    return np.clip(rows, -farthest, farthest, out=rows)
 
 
 def moments(X):

@@ -22,10 +22,10 @@ from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdeepad._base import (
-    FARTHEST,
     BaseDetector,
     _all_or_nothing,
     column_names,
+    from_mean,
     of_one_fit,
     refuse_huge,
     snapshot,
@@ -733,13 +733,8 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
     def _scale(self, X):
         """Rows in the scale the network was trained in, float64."""
         if self.scaler_.with_mean:
-            with np.errstate(over="ignore"):
-                X = np.subtract(X, self.scaler_.mean_, dtype=np.float64, order="C")
-                X /= self.scaler_.scale_
-        else:
-            X = np.array(X, dtype=np.float64, order="C")
-        # Farther rows are as anomalous as any, and their squares would overflow.
-        return np.clip(X, -FARTHEST, FARTHEST, out=X)
+            return from_mean(X, self.scaler_.mean_, self.scaler_.scale_)
+        return from_mean(X, 0.0)
 
     def _unscale(self, X):
         """Rows back in the scale of the input."""

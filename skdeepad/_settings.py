@@ -103,6 +103,8 @@ if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
     _TF32: tuple[Any, Any] = ("tf32", "tf32")
     _FLOAT32: tuple[Any, Any] = ("ieee", "ieee")
     _CPU_FLOAT32: tuple[Any, ...] = _FLOAT32
+    _mkldnn: Any = torch.backends.mkldnn
+    _CPU_BACKENDS = _mkldnn.matmul, _mkldnn.conv
 
     def _tf32_settings():
         backends = torch.backends.cuda.matmul, torch.backends.cudnn.conv
@@ -113,12 +115,10 @@ if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
         torch.backends.cudnn.conv.fp32_precision = convolutions
 
     def _cpu_settings():
-        backends = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv
-        return tuple(backend.fp32_precision for backend in backends)
+        return tuple(backend.fp32_precision for backend in _CPU_BACKENDS)
 
     def _set_cpu(settings):
-        backends = torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv
-        for backend, precision in zip(backends, settings, strict=True):
+        for backend, precision in zip(_CPU_BACKENDS, settings, strict=True):
             backend.fp32_precision = "none"
             if backend.fp32_precision != precision:  # inherited, it goes by others
                 backend.fp32_precision = precision
@@ -141,7 +141,7 @@ else:
         torch.set_float32_matmul_precision(*settings)
 
 
-_cpu: dict[str, Any] = {"lock": Lock(), "holders": set(), "before": ()}
+_cpu: dict[str, Any] = {"lock": Lock(), "holders": set(), "before": None}
 # What torch calls it where float32 is taken as it is.
 _UNLOWERED = {"none", "ieee", "highest"}
 
@@ -158,15 +158,15 @@ def exact_float32():
         with _cpu["lock"]:
             is_first = not _cpu["holders"]
             if is_first:
-                _cpu["before"] = _cpu_settings()
+                before = _cpu_settings()
+                _cpu["before"] = None if _UNLOWERED.issuperset(before) else before
             _cpu["holders"].add(holder)
-            if is_first and not _UNLOWERED.issuperset(_cpu["before"]):
+            if is_first and _cpu["before"] is not None:
                 _set_cpu(_CPU_FLOAT32)
         yield
     finally:
         with _cpu["lock"]:
-            is_last = _cpu["holders"] == {holder}
-            if is_last and not _UNLOWERED.issuperset(_cpu["before"]):
+            if _cpu["holders"] == {holder} and _cpu["before"] is not None:
                 _set_cpu(_cpu["before"])
             _cpu["holders"].discard(holder)
 

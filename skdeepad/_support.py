@@ -1,11 +1,12 @@
 """Training on the rows that look normal, where anomalies are among them."""
 
 from dataclasses import dataclass
-from math import floor
 from numbers import Real
 from typing import ClassVar
 
 from sklearn.utils._param_validation import Interval
+
+from skdeepad._shares import round_down
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -29,8 +30,7 @@ class SupportMixin:
             return None
 
         def select(x):
-            # The sum guards against 0.29 * 100 = 28.99...
-            n_kept = max(1, floor(self.support_fraction * x.shape[1] + 1e-9))
+            n_kept = max(1, round_down(self.support_fraction * x.shape[1]))
             training = network.training
             network.eval()
             with torch.no_grad():

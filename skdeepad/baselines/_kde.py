@@ -10,7 +10,7 @@ from sklearn.model_selection import KFold
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._base import FARTHEST, BaseDetector, moments
+from skdeepad._base import BaseDetector, from_mean, moments
 
 # Distances at once: about what a cache holds.
 CHUNK_NUMBERS = 2**17
@@ -103,10 +103,7 @@ class KDEDetector(BaseDetector):
 
     def _scaled(self, X):
         """Rows from the mean, in units of the spread."""
-        with np.errstate(over="ignore"):
-            rows = np.subtract(X, self._mean, dtype=np.float64) / self._spread
-        # Farther rows are as anomalous as any, and their squares would overflow.
-        return np.clip(rows, -FARTHEST, FARTHEST, out=rows)
+        return from_mean(X, self._mean, self._spread)
 
     def _most_likely(self):
         """Of the candidates the one with the largest held-out likelihood."""

@@ -13,7 +13,7 @@ from sklearn.preprocessing import KernelCenterer
 from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._base import FARTHEST, BaseDetector, moments, of_one_fit
+from skdeepad._base import FARTHEST, BaseDetector, from_mean, moments, of_one_fit
 
 # What rounding leaves of an error, where kernels are at most 1.
 ROUNDING = 1e-12
@@ -161,10 +161,7 @@ class KernelPCADetector(
 
     def _centred(self, X):
         # Distances are taken by products, which lose the digits of a mean far off.
-        with np.errstate(over="ignore"):
-            rows = np.subtract(X, self._mean, dtype=np.float64, order="C")
-        # Farther rows have the same kernel, zero, and their squares would overflow.
-        return np.clip(rows, -FARTHEST, FARTHEST, out=rows)
+        return from_mean(X, self._mean)
 
     def _score_samples(self, X):
         def score(norms, codes):

@@ -9,7 +9,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.utils._param_validation import Interval
 
-from skdeepad._base import BaseDetector, moments, of_one_fit
+from skdeepad._base import BaseDetector, from_mean, moments, of_one_fit
 
 # Distance from the mean, by feature, up to which sums of squares are numbers.
 SQUARED = 1e150
@@ -80,9 +80,11 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         # How large the means are that are rounded, those of features that vary; and the
         # spread, by which components of less spread are rounded.
         self._size = np.abs(mean[variances > 0]).max(initial=0.0)
-        self._size += 4 * np.sqrt(variances.max())
+        spread = np.sqrt(variances.max())
+        self._size += 4 * spread
+        # No training row is farther than so many times the spread.
+        self._farthest = max(SQUARED, np.sqrt(len(X)) * spread)
         centred = X - mean
-        self._farthest = max(SQUARED, np.abs(centred).max())
         self.pca_ = PCA(n_components=self.n_components, random_state=self.random_state)
         with np.errstate(invalid="ignore"):  # shares of no variance at all
             self._fit_components(centred, mean)
@@ -101,7 +103,7 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         return self.pca_.n_components_
 
     def _score_samples(self, X):
-        centred = self._within_reach(X)
+        centred = from_mean(X, self.pca_.mean_, farthest=self._farthest)
         scores = -self._errors(centred).sum(axis=1)
         # What rounding leaves of a row that lies on the components, and changes from
         # batch to batch, is no error.
@@ -112,13 +114,6 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
 
     def _centred(self, X):
         return np.subtract(X, self.pca_.mean_, dtype=np.float64)
-
-    def _within_reach(self, X):
-        """Rows from the mean, for errors."""
-        with np.errstate(over="ignore"):
-            centred = self._centred(X)
-        # Farther rows are as anomalous as any, and their squares would overflow.
-        return np.clip(centred, -self._farthest, self._farthest, out=centred)
 
     # PCA's own methods do not take a code without components.
 
@@ -171,4 +166,5 @@ class PCADetector(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseDetecto
         -------
         errors : ndarray of shape (n_samples, n_features)
         """
-        return self._errors(self._within_reach(self._validate(X)))
+        X = self._validate(X)
+        return self._errors(from_mean(X, self.pca_.mean_, farthest=self._farthest))

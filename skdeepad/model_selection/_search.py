@@ -252,8 +252,8 @@ class _Together(ParallelBackendBase):
         with parallel_config(backend="sequential"), silence():
             splits = {}
             wanted = [
-                requests.note(partial(_fit_copies, calls, splits))
-                for calls in [task.fits() for task in tasks]
+                requests.note(partial(_fit_copies, task.fits(), splits))
+                for task in tasks
             ]
             del splits
             here = Parallel()

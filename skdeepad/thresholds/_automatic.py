@@ -1,6 +1,5 @@
 """Thresholds from the shape of the training scores, without labels."""
 
-from math import floor
 from numbers import Real
 from typing import ClassVar
 
@@ -8,6 +7,7 @@ import numpy as np
 from scipy.stats import genpareto, median_abs_deviation
 from sklearn.utils._param_validation import Interval
 
+from skdeepad._shares import round_down
 from skdeepad._warnings import warn
 from skdeepad.thresholds._labels import normal_scores
 from skdeepad.thresholds._strategies import Strategy, finite_offset
@@ -152,9 +152,8 @@ class ParetoTail(Strategy):
         self._check_tail(self._n_tail(n_rows), n_rows)
 
     def _n_tail(self, n_rows):
-        # The sum guards against 0.29 * 100 = 28.99...; one row is left before the tail.
-        n_tail = floor(float(self.tail_fraction) * n_rows + 1e-9)
-        return min(n_tail, max(0, n_rows - 1))
+        n_tail = round_down(float(self.tail_fraction) * n_rows)
+        return min(n_tail, max(0, n_rows - 1))  # one row is left before the tail
 
     def _check_tail(self, n_tail, n_rows):
         if n_tail < MIN_TAIL:

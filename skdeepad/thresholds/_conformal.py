@@ -1,6 +1,5 @@
 """Conformal thresholds and p-values: guarantees from rows held out of training."""
 
-from math import ceil, floor
 from numbers import Real
 from typing import ClassVar
 
@@ -8,6 +7,7 @@ import numpy as np
 from scipy.stats import false_discovery_control
 from sklearn.utils._param_validation import Interval
 
+from skdeepad._shares import round_down, round_up
 from skdeepad.thresholds._labels import normal_scores, to_vector
 from skdeepad.thresholds._strategies import Strategy
 
@@ -66,13 +66,12 @@ class Conformal(Strategy):
     def _find_offset(self, scores, y):
         scores = normal_scores(scores, y)
         self.check_size(len(scores))
-        # The sum guards against 0.05 * 20 = 0.9999...
-        rank = floor(float(self.alpha) * (len(scores) + 1) + 1e-9)
+        rank = round_down(float(self.alpha) * (len(scores) + 1))
         return np.sort(scores)[min(rank, len(scores)) - 1]
 
     def check_size(self, n_calibration):
         """Raise ValueError where so many held-out rows are too few for ``alpha``."""
-        needed = ceil(1 / float(self.alpha) - 1e-9) - 1
+        needed = round_up(1 / float(self.alpha)) - 1
         if n_calibration < needed:
             raise ValueError(
                 f"A conformal threshold at alpha={self.alpha} needs {needed} held-out "

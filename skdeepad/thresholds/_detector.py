@@ -30,10 +30,10 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from skdeepad._base import (
-    FARTHEST,
     SEARCH,
     BaseDetector,
     FitTask,
+    from_mean,
     of_one_fit,
     round_scores,
     set_offset,
@@ -470,9 +470,7 @@ class _Calibrated:
         return self
 
     def _scaled(self, scores):
-        with np.errstate(over="ignore"):
-            deviations = (scores[:, None] - self._center) / self._spread
-        return np.arcsinh(np.clip(deviations, -FARTHEST, FARTHEST))
+        return np.arcsinh(from_mean(scores[:, None], self._center, self._spread))
 
     def __call__(self, scores):
         return self._calibrated.predict_proba(self._scaled(scores))
