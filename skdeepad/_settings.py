@@ -4,21 +4,13 @@ Importing this imports torch.
 """
 
 from contextlib import contextmanager
-from functools import cache
-from math import ceil
-from multiprocessing import parent_process
-from threading import Lock, active_count, current_thread, local, main_thread
+from threading import Lock, local
 from typing import Any
 
 import torch
 
 # Multiply-adds of a step that pay for one more thread.
 THREAD_WORK = 6e6
-
-# Multiply-adds a thread of a product from which oneDNN, with 10 us a call, is quicker.
-ONEDNN_WORK = 1.5e6
-# Sides of a product's matrices with which its result is MKL's to the last bit.
-ONEDNN_SIDES = range(12, 193)
 
 _limits = {"lock": Lock(), "holders": set(), "threads": 0}
 _in_this_thread = local()
@@ -169,89 +161,3 @@ def exact_float32():
             if _cpu["holders"] == {holder} and _cpu["before"] is not None:
                 _set_cpu(_cpu["before"])
             _cpu["holders"].discard(holder)
-
-
-_onednn = {"allowed": False, "in_use": False}
-
-
-@contextmanager
-def allow_onednn(device):
-    """Let :func:`use_onednn` have an effect, where that is of use and harms nobody.
-
-    MKL leaves AVX-512 to Intel's processors. torch hands float32 to oneDNN only where
-    bfloat16 is allowed, of which oneDNN makes use on processors with AMX alone.
-
-    torch keeps that for the process: other threads would get other last bits.
-    """
-    before = _onednn["allowed"]
-    is_alone = device.type == "cpu" and _is_alone()
-    _onednn["allowed"] = is_alone and _is_quicker() and _is_unset() and _is_exact()
-    try:
-        yield
-    finally:
-        use_onednn(False)
-        _onednn["allowed"] = before
-
-
-def onednn_rows(weight):
-    """Rows of a batch with which a weight's products are to be taken by oneDNN.
-
-    Parameters
-    ----------
-    weight : Tensor of shape (k, n_in, n_out)
-
-    Returns
-    -------
-    rows : range
-    """
-    if not (_onednn["allowed"] and all(n in ONEDNN_SIDES for n in weight.shape[1:])):
-        return range(0)
-    rows = ceil(ONEDNN_WORK * torch.get_num_threads() / weight.numel())
-    return range(max(rows, ONEDNN_SIDES.start), ONEDNN_SIDES.stop)
-
-
-def use_onednn(wanted):
-    """Take the products that come by oneDNN, where that is allowed, or by MKL."""
-    if wanted == _onednn["in_use"] or (wanted and not _onednn["allowed"]):
-        return
-    # In this order Ctrl-C in between leaves something to undo.
-    if wanted:
-        _onednn["in_use"] = True
-        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
-    else:
-        torch.backends.mkldnn.matmul.fp32_precision = "none"
-        _onednn["in_use"] = False
-
-
-def _is_alone():
-    """Whether no other thread is at work: none is there, or it is of a worker."""
-    is_worker = parent_process() is not None
-    return current_thread() is main_thread() and (is_worker or active_count() == 1)
-
-
-@cache
-def _is_quicker():
-    """Whether this is a processor of AMD's with AVX-512, and torch can tell."""
-    has = getattr(torch.cpu, "get_capabilities", dict)()
-    wide = has.get("sse4a") and has.get("avx512_bf16")  # the first is AMD's alone
-    return bool(wide and not has.get("amx_tile") and torch.backends.mkldnn.enabled)
-
-
-def _is_unset():
-    """Whether there is no setting to come back to, the caller's or an inherited one."""
-    return torch.backends.mkldnn.matmul.fp32_precision == "none"
-
-
-@cache
-def _is_exact():
-    """Whether a product of oneDNN's is MKL's, which a user may have told otherwise."""
-    generator = torch.Generator("cpu").manual_seed(0)
-    x, weight = torch.randn(
-        2, 8, 64, 64, generator=generator, dtype=torch.float32, device="cpu"
-    )
-    expected = torch.bmm(x, weight)
-    try:
-        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
-        return torch.equal(torch.bmm(x, weight), expected)
-    finally:
-        torch.backends.mkldnn.matmul.fp32_precision = "none"

@@ -12,6 +12,7 @@ import torch
 from skdeepad import _processes
 from skdeepad._graphs import ReplayedStep
 from skdeepad._optimizers import FlatParameters
+from skdeepad._products import allow_onednn
 from skdeepad._random import (
     INITIALIZE,
     LAYER,
@@ -20,7 +21,7 @@ from skdeepad._random import (
     make_generators,
 )
 from skdeepad._rows import gather
-from skdeepad._settings import allow_onednn, limit_threads
+from skdeepad._settings import limit_threads
 
 # Bytes of training rows gathered at once: many small steps, one indexing call.
 GATHER_BYTES = 2**20
@@ -540,6 +541,7 @@ def seed_layers(layers, seeds, purpose, n_steps, device):
         layer.seed(seeds, lambda s, p=place: make_generators(s, *p), n_steps)
 
 
+@np.errstate(all="ignore")  # products by NumPy need not tell of what losses do
 def _run_epoch(network, step, totals, X, order, batch_size):
     """One pass over each member's rows; the epoch's mean losses, ``(k,)`` each."""
     if not network.training:
@@ -693,6 +695,7 @@ class EarlyStopping:
             self.best[name].copy_(value)
 
     @torch.no_grad()
+    @np.errstate(all="ignore")
     def validate(self, X):
         """Mean loss over each member's rows, of those that are watched."""
         self._network.eval()

@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skdeepad import AutoencoderDetector, PCADetector, _settings
+from skdeepad import AutoencoderDetector, PCADetector, _products
 from skdeepad._reconstruction import BaseAutoencoderDetector
 from skdeepad.datasets import load_wine
 from skdeepad.thresholds import Conformal, ROCOptimal
@@ -899,7 +899,7 @@ def test_members_train_as_if_alone(cls, batch_norm, problem):
         np.testing.assert_array_equal(among._state[name][:1], value, err_msg=name)
 
 
-@pytest.mark.parametrize("n_code", [24, 20])
+@pytest.mark.parametrize("n_code", [32, 20])
 @pytest.mark.parametrize(
     "cls",
     [
@@ -908,29 +908,37 @@ def test_members_train_as_if_alone(cls, batch_norm, problem):
         if issubclass(cls, BaseAutoencoderDetector) and cls()._has_own_gradients()
     ],
 )
-def test_members_whose_products_onednn_takes_train_as_if_alone(
-    cls, n_code, monkeypatch
+@pytest.mark.parametrize("library", ["onednn", "openblas"])
+def test_members_whose_products_another_library_takes_train_as_if_alone(
+    library, cls, n_code, monkeypatch
 ):
-    if not _settings._is_quicker():
-        pytest.skip("on this processor oneDNN has no advantage")
-    monkeypatch.setattr(_settings, "_is_alone", lambda: True)
-    monkeypatch.setattr("skdeepad._settings._is_unset", lambda: True)
+    if not _products._is_zen(4):
+        pytest.skip("on this processor MKL takes all")
+    monkeypatch.setattr(_products, "_is_alone", lambda: library == "onednn")
+    monkeypatch.setattr(_products, "_is_unset", lambda: True)
+    monkeypatch.setattr(_products, "_is_zen", lambda generation: True)
     calls = []
 
-    def spy(wanted, use=_settings.use_onednn):
+    def use(wanted, use=_products.use_onednn):
         use(wanted)
-        calls.append(torch.backends.mkldnn.matmul.fp32_precision)
+        calls.append(torch.backends.mkldnn.matmul.fp32_precision == "bf16")
 
-    monkeypatch.setattr("skdeepad._nn._layers.use_onednn", spy)
-    monkeypatch.setattr(_settings, "ONEDNN_WORK", 5e4)
+    def take(*operands, take=_products.openblas_product):
+        calls.append(True)
+        return take(*operands)
+
+    monkeypatch.setattr("skdeepad._nn._layers.use_onednn", use)
+    monkeypatch.setattr("skdeepad._nn._layers.openblas_product", take)
+    monkeypatch.setattr(_products, f"{library.upper()}_WORK", 7e4)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     X, y = load_wine(return_X_y=True)
     params = {"hidden_layer_sizes": (32, n_code), "latent_dim": None, "batch_size": 32}
     params["device"] = "cpu"
     alone = make(cls, **params).fit(X, y)
-    assert "bf16" not in calls
+    assert not any(calls)
     among = make(cls, n_estimators=5, **params).fit(X, y)
-    assert "bf16" in calls
-    assert calls[-1] != "bf16"
+    assert any(calls)
+    assert torch.backends.mkldnn.matmul.fp32_precision != "bf16"
     for name, value in alone._state.items():
         np.testing.assert_array_equal(among._state[name][:1], value, err_msg=name)
 

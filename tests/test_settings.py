@@ -9,15 +9,10 @@ import torch
 
 from skdeepad import AutoencoderDetector, _settings
 from skdeepad._settings import (
-    allow_onednn,
     exact_float32,
     gpu_settings,
     limit_threads,
-    onednn_rows,
-    use_onednn,
 )
-
-IS_EXACT = _settings._is_exact  # before a test replaces it
 
 
 def test_threads_are_limited_for_small_work_only_and_restored():
@@ -207,109 +202,6 @@ def test_fits_do_not_go_by_what_a_process_lowers(lowered):
 
 
 CPU = torch.device("cpu")
-WIDE = torch.empty(60, 64, 32)
-
-
-@pytest.fixture
-def quicker(monkeypatch):
-    """As in a program of one thread on a processor where oneDNN is quicker."""
-    if not hasattr(torch.backends.mkldnn, "matmul"):
-        pytest.skip("this torch has no setting for oneDNN alone")
-    monkeypatch.setattr(_settings, "_is_quicker", lambda: True)
-    monkeypatch.setattr(_settings, "_is_exact", lambda: True)
-    monkeypatch.setattr(_settings, "_is_alone", lambda: True)
-    before = products()
-    torch.backends.mkldnn.matmul.fp32_precision = "none"
-    yield
-    torch.backends.mkldnn.matmul.fp32_precision = before
-
-
-def products():
-    return torch.backends.mkldnn.matmul.fp32_precision
-
-
-def test_onednn_takes_what_it_is_asked_to_and_is_undone(quicker):
-    use_onednn(True)  # outside of a fit it has no effect
-    assert products() == "none"
-    with pytest.raises(KeyboardInterrupt), allow_onednn(CPU):
-        for _ in range(2):
-            use_onednn(True)
-            assert products() == "bf16"
-            use_onednn(False)
-            assert products() == "none"
-        with allow_onednn(CPU):  # a fit within a fit
-            use_onednn(True)
-        assert products() == "none"
-        use_onednn(True)
-        assert products() == "bf16"
-        raise KeyboardInterrupt
-    assert products() == "none"
-    use_onednn(True)
-    assert products() == "none"
-
-
-def test_exactness_is_tried_on_the_cpu(quicker):
-    with torch.device("meta"):
-        assert IS_EXACT.__wrapped__() in (True, False)
-    assert products() == "none"
-
-
-@pytest.mark.parametrize(
-    "why", ["_is_quicker", "_is_exact", "_is_alone", "a GPU", "a setting"]
-)
-def test_onednn_is_left_alone(why, quicker, monkeypatch):
-    device = torch.device("cuda" if why == "a GPU" else "cpu")
-    before = "tf32" if why == "a setting" else "none"
-    torch.backends.mkldnn.matmul.fp32_precision = before
-    if hasattr(_settings, why):
-        monkeypatch.setattr(_settings, why, lambda: False)
-    with allow_onednn(device):
-        use_onednn(True)
-        assert products() == before
-        assert not onednn_rows(WIDE)
-    assert products() == before
-
-
-def test_an_interrupted_use_of_onednn_is_undone(quicker, monkeypatch):
-    class Interrupted(type(torch.backends.mkldnn.matmul)):
-        def __setattr__(self, name, value):
-            super().__setattr__(name, value)
-            if name == "fp32_precision" and value in interrupts:
-                interrupts.remove(value)
-                raise KeyboardInterrupt
-
-    matmul = Interrupted("mkldnn", "matmul")
-    monkeypatch.setattr(torch.backends.mkldnn, "matmul", matmul, raising=False)
-    for value in ("bf16", "none"):
-        interrupts = [value]
-        with pytest.raises(KeyboardInterrupt), allow_onednn(CPU):
-            use_onednn(True)
-            use_onednn(False)
-        assert products() == "none"
-        assert not _settings._onednn["in_use"]
-
-
-def test_onednn_is_for_products_that_gain_by_it_and_stay_the_same(quicker, monkeypatch):
-    with limit_threads(CPU, work=1), allow_onednn(CPU):
-        assert onednn_rows(WIDE) == range(13, 193)  # 1.5e6 / (60 * 64 * 32)
-        assert onednn_rows(WIDE.repeat(2, 1, 1)) == range(12, 193)
-        assert not onednn_rows(WIDE[:1])
-        assert not onednn_rows(WIDE.new_empty(60, 64, 11))
-        assert not onednn_rows(WIDE.new_empty(60, 193, 32))
-        monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-        assert onednn_rows(WIDE) == range(25, 193)
-    assert not onednn_rows(WIDE)
-
-
-def test_a_process_is_its_only_threads_or_a_workers_main_threads(monkeypatch):
-    monkeypatch.setattr(_settings, "active_count", lambda: 1)
-    assert _settings._is_alone()
-    monkeypatch.setattr(_settings, "active_count", lambda: 2)
-    assert not _settings._is_alone()
-    monkeypatch.setattr(_settings, "parent_process", object)
-    assert _settings._is_alone()
-    with ThreadPoolExecutor(1) as pool:
-        assert not pool.submit(_settings._is_alone).result()
 
 
 def test_a_users_deterministic_convolutions_stay():
@@ -321,20 +213,3 @@ def test_a_users_deterministic_convolutions_stay():
         assert torch.backends.cudnn.deterministic
     finally:
         torch.backends.cudnn.deterministic = before
-
-
-@pytest.mark.parametrize(
-    "other, expected",
-    [
-        ({}, True),
-        ({"sse4a": False}, False),  # Intel's
-        ({"avx512_bf16": False}, False),
-        ({"amx_tile": True}, False),
-        ({"enabled": False}, False),
-    ],
-)
-def test_onednn_is_quicker_on_amds_processors(other, expected, monkeypatch):
-    has = {"sse4a": True, "avx512_bf16": True} | other
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has, raising=False)
-    monkeypatch.setattr(torch.backends.mkldnn, "enabled", has.pop("enabled", True))
-    assert _settings._is_quicker.__wrapped__() == expected

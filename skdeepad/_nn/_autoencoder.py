@@ -12,8 +12,8 @@ from skdeepad._nn._layers import (
     ConvTranspose2d,
     Dropout,
     Linear,
+    has_own_backward,
     outputs,
-    recorded,
     set_gradients,
 )
 
@@ -116,21 +116,16 @@ class Autoencoder(nn.Module):
         return self.decoder(z).to(z.dtype)
 
     @property
-    def _recorded(self):
-        # Anew each time: a subclass of a detector may add layers.
-        return recorded(self.encoder), recorded(self.decoder)
-
-    @property
     def has_own_backward(self):
         """Whether :meth:`set_gradients` is there: for fully connected ones."""
-        return None not in self._recorded
+        # Looked up anew each time: a subclass of a detector may add layers.
+        return has_own_backward(self.encoder) and has_own_backward(self.decoder)
 
     def fixed_codes(self, x):
         """As :meth:`encode`, for what no gradient is to flow back from."""
-        encoder, decoder = self._recorded
-        if encoder is None or decoder is None:
+        if not self.has_own_backward:
             return self.encode(x)
-        return outputs(x, encoder).to(x.dtype)
+        return outputs(x, self.encoder).to(x.dtype)
 
     def set_gradients(self, x, loss, *on_code):
         """Set the parameters' gradients; the loss ``(k,)`` of the reconstruction.
@@ -138,8 +133,7 @@ class Autoencoder(nn.Module):
         ``loss`` is as in :func:`skdeepad._nn._layers.set_gradients`, and ``on_code``
         are layers between encoder and decoder.
         """
-        encoder, decoder = self._recorded
-        return set_gradients(x, [*encoder, *on_code, *decoder], loss)
+        return set_gradients(x, [*self.encoder, *on_code, *self.decoder], loss)
 
     def _layer(self, make_layer, n_in, n_out, *args, positions=1, bias=True):
         """A layer, counted in width and work; convolved at so many positions."""

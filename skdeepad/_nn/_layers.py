@@ -17,7 +17,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from skdeepad._settings import onednn_rows, use_onednn
+from skdeepad._products import (
+    onednn_rows,
+    openblas_product,
+    openblas_rows,
+    use_onednn,
+)
 
 # Numbers in the widest vector register. What is left after the last full register is
 # computed by other code, which rounds in another way; and a product whose rows are
@@ -140,6 +145,10 @@ class Linear(Product):
             self._low_gradient = torch.empty_like(self._operand)
         self._operand_t = self._operand.mT
         self._onednn_rows = onednn_rows(self._operand)
+        is_whole = self._is_narrow or weight.shape[2] % FLOAT32_LANES == 0
+        self._openblas_rows = range(0)
+        if is_whole and not self._onednn_rows:
+            self._openblas_rows = openblas_rows(self._operand)
 
     def unbind(self):
         """Let go of the tensors of a step."""
@@ -151,6 +160,9 @@ class Linear(Product):
 
     def record(self, x):
         bias, like = self.bound[1], x
+        if x.shape[1] in self._openblas_rows and not self._is_narrow:
+            y = openblas_product(x, self._operand)
+            return y if bias is None else y.add_(bias), (x, x)
         if self.dtype is not None:
             x, bias = self.cast(x, bias)
         use_onednn(x.shape[1] in self._onednn_rows)
@@ -160,6 +172,7 @@ class Linear(Product):
     def backward(self, gradient, saved, wanted):
         x, like = saved
         _, bias, weight_gradient, bias_gradient = self.bound
+        by_openblas = x.shape[1] in self._openblas_rows and gradient.stride(2) == 1
         use_onednn(x.shape[1] in self._onednn_rows)
         if self.dtype is not None:
             gradient = lowered(gradient, self.dtype)
@@ -171,17 +184,23 @@ class Linear(Product):
         else:
             if bias is not None:
                 torch.sum(gradient, 1, keepdim=True, out=bias_gradient)
-            self._set_weight_gradient(x, gradient, weight_gradient)
+            self._set_weight_gradient(x, gradient, weight_gradient, by_openblas)
         if not wanted:
             return None
         if self._takes_narrow:
-            return torch.bmm(self._operand, gradient.mT).mT.to(like.dtype)
-        return torch.bmm(gradient, self._operand_t).to(like.dtype)
+            gradient = torch.bmm(self._operand, gradient.mT).mT
+        elif self._is_narrow and by_openblas:
+            gradient = openblas_product(gradient, self._operand_t)
+        else:
+            gradient = torch.bmm(gradient, self._operand_t)
+        return gradient if self.dtype is None else gradient.to(like.dtype)
 
-    def _set_weight_gradient(self, x, gradient, out):
+    def _set_weight_gradient(self, x, gradient, out, by_openblas):
         if self._is_narrow:
             x, gradient, out = gradient, x, out.mT
-        if out.is_contiguous():
+        if by_openblas:
+            openblas_product(x.mT, gradient, out)
+        elif out.is_contiguous():
             torch.bmm(x.mT, gradient, out=out)
         else:  # padded, for which bmm would take one member at a time
             out.copy_(torch.bmm(x.mT, gradient))
@@ -525,7 +544,9 @@ class Stochastic(nn.Module):
         rows = x.shape[1]
         if not self._ahead or rows > self._ahead[-1].shape[1]:
             self._draw_ahead(x)
-        noise = self._ahead.pop()[:, :rows]
+        noise = self._ahead.pop()
+        if noise.shape[1] > rows:
+            noise = noise[:, :rows]
         return noise if self._which is None else noise.index_select(0, self._which)
 
     def _draw_ahead(self, x):
@@ -624,10 +645,9 @@ class Origin(Center):
         self.value.data.zero_()
 
 
-def recorded(network):
-    """Its layers, where all have a backward pass of their own, else None."""
-    layers = list(network)
-    return layers if all(hasattr(layer, "record") for layer in layers) else None
+def has_own_backward(layers):
+    """Whether all layers have a backward pass of their own."""
+    return all(hasattr(layer, "record") for layer in layers)
 
 
 def set_gradients(x, layers, loss):

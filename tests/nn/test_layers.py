@@ -9,12 +9,8 @@ from torch import nn
 
 from skdeepad._nn import _layers as layers
 from skdeepad._optimizers import FlatParameters
-from skdeepad._settings import (
-    ONEDNN_SIDES,
-    _is_quicker,
-    allow_onednn,
-    limit_threads,
-)
+from skdeepad._products import SIDES, _is_zen, allow_onednn
+from skdeepad._settings import limit_threads
 
 K, B = 3, 5
 
@@ -221,7 +217,7 @@ def test_own_backward_pass_is_autograds(name, training, members):
     with torch.no_grad():
         loss = layers.set_gradients(
             x,
-            layers.recorded(stack),
+            list(stack),
             partial(layers.squared_error, target=target, weight=0.5),
         )
     ours = [loss, *(p.grad for p in stack.parameters()), stack[1].running_var]
@@ -231,8 +227,8 @@ def test_own_backward_pass_is_autograds(name, training, members):
 
 
 def test_layers_that_only_autograd_can_pass_back():
-    assert layers.recorded(nn.Sequential(layers.Linear(1, 4, 4))) is not None
-    assert layers.recorded([layers.Linear(1, 4, 4), nn.Flatten(2)]) is None
+    assert layers.has_own_backward(nn.Sequential(layers.Linear(1, 4, 4)))
+    assert not layers.has_own_backward([layers.Linear(1, 4, 4), nn.Flatten(2)])
 
 
 @pytest.mark.parametrize("p", [0.1, 0.99999, 0.9999999])
@@ -246,15 +242,24 @@ def test_dropout_keeps_the_mean_whatever_its_probability(p):
     assert abs(len(kept) - expected) < 5 * expected**0.5
 
 
-@pytest.mark.skipif(not _is_quicker(), reason="oneDNN has no advantage here")
-def test_products_by_onednn_are_the_same_to_the_last_bit(monkeypatch):
-    monkeypatch.setattr("skdeepad._settings.ONEDNN_WORK", 0)
-    monkeypatch.setattr("skdeepad._settings._is_alone", lambda: True)
-    monkeypatch.setattr("skdeepad._settings._is_unset", lambda: True)
+@pytest.mark.skipif(not _is_zen(4), reason="MKL takes all products here")
+@pytest.mark.parametrize("library", ["onednn", "openblas"])
+def test_products_by_other_libraries_are_the_same_to_the_last_bit(library, monkeypatch):
+    module = "skdeepad._products"
+    monkeypatch.setattr(f"{module}.{library.upper()}_WORK", 0)
+    monkeypatch.setattr(f"{module}._is_alone", lambda: library == "onednn")
+    monkeypatch.setattr(f"{module}._is_unset", lambda: True)
+    monkeypatch.setattr(f"{module}._is_zen", lambda generation: True)
     generator = torch.Generator().manual_seed(0)
-    bounds = ONEDNN_SIDES.start, ONEDNN_SIDES.stop
-    sizes = torch.randint(*bounds, (40, 3), generator=generator)
-    for n_rows, n_in, n_out in [(12, 12, 12), (192, 192, 192), *sizes.tolist()]:
+    sizes = torch.randint(SIDES.start, SIDES.stop, (40, 3), generator=generator)
+    sizes = [(12, 12, 12), (192, 192, 192), (32, 21, 64), (32, 64, 21), *sizes.tolist()]
+    taken = []
+
+    def take(*operands, take=layers.openblas_product):
+        taken.append(library == "openblas")
+        return take(*operands)
+
+    for n_rows, n_in, n_out in sizes:
         layer = layers.Linear(7, n_in, n_out)
         for parameter in layer.parameters():
             parameter.data.normal_(generator=generator)
@@ -262,13 +267,21 @@ def test_products_by_onednn_are_the_same_to_the_last_bit(monkeypatch):
         x = torch.randn(7, n_rows, n_in, generator=generator)
         gradient = torch.randn(7, n_rows, n_out, generator=generator)
         results = []
-        for allowed in (nullcontext(), allow_onednn(x.device)):
-            with allowed:
-                layer.bind()
-                y, saved = layer.record(x)
-                taken = torch.backends.mkldnn.matmul.fp32_precision == "bf16"
-                passed_back = layer.backward(gradient.clone(), saved, wanted=True)
+        for is_allowed in (False, True):
+            with monkeypatch.context() as m, limit_threads(x.device, work=1):
+                if is_allowed:
+                    m.setattr(layers, "openblas_product", take)
+                else:
+                    m.setattr(layers, "openblas_rows", lambda weight: range(0))
+                with allow_onednn(x.device) if is_allowed else nullcontext():
+                    layer.bind()
+                    y, saved = layer.record(x)
+                    if library == "onednn":
+                        taken.append(
+                            torch.backends.mkldnn.matmul.fp32_precision == "bf16"
+                        )
+                    passed_back = layer.backward(gradient.clone(), saved, wanted=True)
             gradients = [p.grad.clone() for p in layer.parameters()]
             results.append([y, passed_back, *gradients])
-        assert taken
         assert all(map(torch.equal, *results))
+    assert any(taken)
