@@ -88,16 +88,7 @@ def allow_onednn(device):
 
 
 def onednn_rows(weight):
-    """Rows of a batch with which a weight's products are to be taken by oneDNN.
-
-    Parameters
-    ----------
-    weight : Tensor of shape (k, n_in, n_out)
-
-    Returns
-    -------
-    rows : range
-    """
+    """Rows with which oneDNN is to take them, as :func:`openblas_rows`."""
     if not (_onednn["allowed"] and all(n in SIDES for n in weight.shape[1:])):
         return range(0)
     rows = ceil(ONEDNN_WORK * torch.get_num_threads() / weight.numel())
@@ -145,8 +136,10 @@ def _is_onednn_exact():
 @cache
 def _is_openblas_quicker():
     """Whether NumPy's products are OpenBLAS's, with AVX-512, and MKL's to the bit."""
+    if not _is_zen(4):
+        return False
     library = np.show_config(mode="dicts")["Build Dependencies"]["blas"]["name"]
-    return _is_zen(4) and "openblas" in library and _is_exact(openblas_product)
+    return "openblas" in library and _is_exact(openblas_product)
 
 
 @cache
