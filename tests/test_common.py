@@ -899,7 +899,7 @@ def test_members_train_as_if_alone(cls, batch_norm, problem):
         np.testing.assert_array_equal(among._state[name][:1], value, err_msg=name)
 
 
-@pytest.mark.parametrize("n_code", [32, 20])
+@pytest.mark.parametrize("n_code", [32, 24, 20])
 @pytest.mark.parametrize(
     "cls",
     [

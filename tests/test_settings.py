@@ -8,11 +8,7 @@ import pytest
 import torch
 
 from skdeepad import AutoencoderDetector, _settings
-from skdeepad._settings import (
-    exact_float32,
-    gpu_settings,
-    limit_threads,
-)
+from skdeepad._settings import exact_float32, gpu_settings, limit_threads
 
 
 def test_threads_are_limited_for_small_work_only_and_restored():
@@ -199,9 +195,6 @@ def test_fits_do_not_go_by_what_a_process_lowers(lowered):
     assert _settings._cpu_settings() == lowered
     _settings._set_cpu(_settings._CPU_FLOAT32)
     np.testing.assert_array_equal(scores, detector.fit(X).score_samples(X))
-
-
-CPU = torch.device("cpu")
 
 
 def test_a_users_deterministic_convolutions_stay():

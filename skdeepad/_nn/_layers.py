@@ -145,9 +145,10 @@ class Linear(Product):
             self._low_gradient = torch.empty_like(self._operand)
         self._operand_t = self._operand.mT
         self._onednn_rows = onednn_rows(self._operand)
-        is_whole = self._is_narrow or weight.shape[2] % FLOAT32_LANES == 0
         self._openblas_rows = range(0)
-        if is_whole and not self._onednn_rows:
+        # Of other widths, columns after the last full register are rounded otherwise.
+        is_alike = self._is_narrow or weight.shape[2] % FLOAT32_LANES == 0
+        if is_alike and not self._onednn_rows:
             self._openblas_rows = openblas_rows(self._operand)
 
     def unbind(self):
@@ -162,7 +163,7 @@ class Linear(Product):
         bias, like = self.bound[1], x
         if x.shape[1] in self._openblas_rows and not self._is_narrow:
             y = openblas_product(x, self._operand)
-            return y if bias is None else y.add_(bias), (x, x)
+            return y if bias is None else y.add_(bias), (x, like)
         if self.dtype is not None:
             x, bias = self.cast(x, bias)
         use_onednn(x.shape[1] in self._onednn_rows)
