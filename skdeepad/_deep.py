@@ -18,12 +18,12 @@ from sklearn.base import _fit_context
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdeepad._base import (
     BaseDetector,
     _all_or_nothing,
+    chunked,
     column_names,
     from_mean,
     of_one_fit,
@@ -791,7 +791,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
             limit_threads(device, work),
             gpu_settings(device),
         ):
-            for chunk in gen_batches(len(X), n_chunk):
+            for chunk in chunked(len(X), n_chunk):
                 x = torch.as_tensor(fitted._scale(X[chunk]), device=device)
                 x = x.expand(network.members, -1, -1)
                 use(chunk, function(fitted, network, x))

@@ -8,7 +8,8 @@ from hashlib import sha1
 import numpy as np
 import torch
 from sklearn import get_config
-from sklearn.utils import gen_batches
+
+from skdeepad._base import chunked
 
 # Bytes of rows that are scaled at once, in float64.
 SCALE_BYTES = 2**25
@@ -38,7 +39,7 @@ def chunk_size(n_features):
 
 def chunks(X):
     """Slices of so many rows."""
-    return gen_batches(len(X), chunk_size(X.shape[1]))
+    return chunked(len(X), chunk_size(X.shape[1]))
 
 
 def rows_digest(X):
@@ -84,7 +85,7 @@ class Streamed:
 
     def split(self, n_rows):
         """Yield all rows, so many at once, float32 on the device."""
-        for chunk in gen_batches(len(self), n_rows):
+        for chunk in chunked(len(self), n_rows):
             x = torch.as_tensor(self._scale(self._X[chunk]), device="cpu")
             yield x.to(self.device, torch.float32)
 

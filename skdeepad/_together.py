@@ -4,11 +4,14 @@ First every fit is asked for (:class:`Requests`). What was asked for trains in g
 and is then fitted as always: each fit finds its networks trained (:class:`Trained`).
 
 A request is a fit that will come. A course is the networks of all requests that differ
-only in what is used after the loop. A group is the requests whose networks are of one
-shape, and may train in one loop.
+only in what is used after the loop. Courses that differ only in what is used within it
+start with the same networks. A group is the requests whose networks are of one shape,
+and may train in one loop.
 """
 
+import copy
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from itertools import chain, pairwise
 from math import ceil, prod
@@ -268,6 +271,12 @@ def _course_params(detector):
     return detector._params_but(detector._used_after)
 
 
+def _start_params(detector):
+    """The parameters that are used before the loop, as a key."""
+    later = {*detector._used_after, *detector._used_within}
+    return _frozen(detector._params_but(later))
+
+
 @in_own_modes
 def fit_together(items):
     """Train detectors of one group, each on its own rows, in one loop.
@@ -288,21 +297,26 @@ def fit_together(items):
     checkpoint : Checkpoint or None
         The file that holds them, where the first one has a ``checkpoint_dir``.
     """
-    errors, courses, scaled, checkpoint = {}, {}, {}, None
+    errors, courses, starts, scaled, checkpoint = {}, {}, {}, {}, None
     for key, detector, X in items:
         if key.course in courses:
             courses[key.course].add(detector)
             continue
         _, digest = key.course
+        start = _start_params(detector), digest
+        # Without a random_state each has a seed of its own.
+        if start in starts and detector.random_state is not None:
+            courses[key.course] = starts[start].beside(detector)
+            continue
         try:
             # Rows that are the same are scaled and kept once.
             course = _Course(detector, X, digest, scaled.get(digest))
         except Exception as error:  # raised again by the detector's fit
             errors[id(detector)] = error
         else:
-            courses[key.course] = course
+            courses[key.course] = starts[start] = course
             scaled[digest] = detector.scaler_, course.run.x
-    del scaled  # the courses hold them, and give them up
+    del scaled, starts  # the courses hold them, and give them up
     if courses:
         diverged, checkpoint = _train(list(courses.values()))
         errors |= diverged
@@ -326,15 +340,23 @@ class _Course:
             vars(detector).setdefault(name, value)
         self.detectors.append(detector)
 
+    def beside(self, detector):
+        """The course of another detector that would start as the first one did."""
+        course = copy.copy(self)
+        course.run, course.detectors = replace(self.run), self.detectors[:1]
+        course.add(detector)
+        course.detectors = [detector]
+        return course
+
     def finish(self, detector, members, history, state):
         """Give a detector its members' history, and their state."""
+        import torch
+
         own = {
-            name: [loss[members] for loss in losses[: detector.max_epochs]]
+            name: torch.stack(losses[: detector.max_epochs])[:, members]
             for name, losses in history.items()
         }
-        n_epochs = max(
-            sum(not loss.isnan().all() for loss in losses) for losses in own.values()
-        )
+        n_epochs = max(int((~losses.isnan()).any(1).sum()) for losses in own.values())
         self.run.finish(
             detector,
             n_epochs,
@@ -553,7 +575,8 @@ class _Leaving:
         """Finish what had ended; ``state`` is the loop's too."""
         from skdeepad._training import unprefixed
 
-        self._history = unprefixed(state, "history")
+        history = unprefixed(state, "history")
+        self._history = {name: list(losses) for name, losses in history.items()}
         names = sorted(self._history)
         for member, name, value, epoch in state["diverged"].tolist():
             self.diverged[int(member)] = names[int(name)], value, int(epoch)

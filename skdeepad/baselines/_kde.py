@@ -7,10 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.spatial.distance import cdist
 from sklearn.model_selection import KFold
-from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._base import BaseDetector, from_mean, moments
+from skdeepad._base import BaseDetector, chunked, from_mean, moments
 
 # Distances at once: about what a cache holds.
 CHUNK_NUMBERS = 2**17
@@ -142,7 +141,7 @@ def _log_densities(X, X_fit, widths):
     of logarithms cancel, and far from the rows they were wrong by hundreds.
     """
     logs = np.empty((len(widths), len(X)))
-    for chunk in gen_batches(len(X), max(1, CHUNK_NUMBERS // len(X_fit))):
+    for chunk in chunked(len(X), max(1, CHUNK_NUMBERS // len(X_fit))):
         distances = cdist(X[chunk], X_fit, "sqeuclidean")
         nearest = distances.min(axis=1)
         distances -= nearest[:, None]

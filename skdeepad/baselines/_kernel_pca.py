@@ -10,10 +10,17 @@ from scipy.sparse.linalg import ArpackError, eigsh
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.preprocessing import KernelCenterer
-from sklearn.utils import check_random_state, gen_batches
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdeepad._base import FARTHEST, BaseDetector, from_mean, moments, of_one_fit
+from skdeepad._base import (
+    FARTHEST,
+    BaseDetector,
+    chunked,
+    from_mean,
+    moments,
+    of_one_fit,
+)
 
 # What rounding leaves of an error, where kernels are at most 1.
 ROUNDING = 1e-12
@@ -147,7 +154,7 @@ class KernelPCADetector(
         the last bits of a product depend on the number of its rows.
         """
         outputs = []
-        for chunk in gen_batches(len(X), CHUNK_ROWS):
+        for chunk in chunked(len(X), CHUNK_ROWS):
             rows = self._centred(X[chunk])
             filled = np.zeros((CHUNK_ROWS, X.shape[1]))
             filled[: len(rows)] = rows

@@ -29,7 +29,7 @@ import skdeepad._deep
 import skdeepad._together
 import skdeepad._training
 import skdeepad.model_selection._search
-from skdeepad import AutoencoderDetector, ThresholdedDetector, VAEDetector
+from skdeepad import DASVDD, AutoencoderDetector, ThresholdedDetector, VAEDetector
 from skdeepad.model_selection import (
     BatchedGridSearchCV,
     OneClassGroupKFold,
@@ -621,6 +621,29 @@ def test_equal_rows_are_kept_once(problem, monkeypatch):
     )
     search.set_params(scoring="roc_auc", refit=False).fit(X, y)
     assert [len(pointers) for pointers in kept] == [3]
+
+
+@pytest.mark.parametrize(("seeds", "n_starts"), [([0], 1), ([0, 1], 2), ([None], 4)])
+def test_what_comes_before_the_loop_is_done_once(
+    seeds, n_starts, problem, loops, monkeypatch
+):
+    X, y = problem
+    estimated, estimate = [], DASVDD._auto_gamma
+
+    def spy(detector, x):
+        estimated.append(estimate(detector, x))
+        return estimated[-1]
+
+    monkeypatch.setattr(DASVDD, "_auto_gamma", spy)
+    grid = {
+        "learning_rate": [1e-3, 1e-2],
+        "center_decay": [0.0, 0.1],
+        "random_state": seeds,
+    }
+    search = BatchedGridSearchCV(make(DASVDD), grid, scoring="roc_auc", cv=CV)
+    search.set_params(refit=False).fit(X, y)
+    assert [members for members, _, _ in loops] == [4 * len(seeds) * 3]
+    assert len(estimated) == len(set(estimated)) == n_starts * 3
 
 
 def test_rows_beyond_the_memory_train_alone(problem, loops):
