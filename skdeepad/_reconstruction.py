@@ -82,8 +82,9 @@ class BaseAutoencoderDetector(BaseEncoderDetector):
         "output_activation",
     )
 
-    # What the loss is made of, and ``_set_gradients`` writes out.
+    # What the loss is made of, and ``_set_gradients`` writes out, maybe but for a part.
     _loss_methods: ClassVar[frozenset] = frozenset({"_loss"})
+    _uses_autograd: ClassVar[bool] = False
 
     # Outputs of the encoder for each latent dimension, and what bounds them.
     _codes_per_latent: ClassVar[int] = 1
@@ -143,6 +144,7 @@ class BaseAutoencoderDetector(BaseEncoderDetector):
         if network.has_own_backward:
             if self._has_own_gradients():
                 options["set_gradients"] = partial(self._set_gradients, network)
+                options["uses_autograd"] = self._uses_autograd
             layers = [*network.encoder, *network.decoder]
             layers = [layer for layer in layers if getattr(layer, "dtype", None)]
             if layers:
@@ -190,6 +192,8 @@ class BaseEstimationDetector(ReconstructionMixin, BaseAutoencoderDetector):
     """
 
     estimation_layer_sizes: Any = (10,)
+
+    _uses_autograd: ClassVar[bool] = True
 
     _parameter_constraints: ClassVar[dict] = {
         **BaseAutoencoderDetector._parameter_constraints,

@@ -336,17 +336,19 @@ class _Course:
 
     def add(self, detector):
         """Let a detector take part, which would start as the first one did."""
-        for name, value in vars(self.detectors[0]).items():
-            vars(detector).setdefault(name, value)
+        self._start_alike(detector)
         self.detectors.append(detector)
 
     def beside(self, detector):
         """The course of another detector that would start as the first one did."""
+        self._start_alike(detector)
         course = copy.copy(self)
-        course.run, course.detectors = replace(self.run), self.detectors[:1]
-        course.add(detector)
-        course.detectors = [detector]
+        course.run, course.detectors = replace(self.run), [detector]
         return course
+
+    def _start_alike(self, detector):
+        for name, value in vars(self.detectors[0]).items():
+            vars(detector).setdefault(name, value)
 
     def finish(self, detector, members, history, state):
         """Give a detector its members' history, and their state."""

@@ -119,6 +119,8 @@ class GradientPhase:
         Called when the parameters have changed.
     lowered : str, default="loss"
         Name of the one that is lowered.
+    uses_autograd : bool, default=False
+        Whether ``set_gradients`` does.
     """
 
     def __init__(
@@ -130,8 +132,10 @@ class GradientPhase:
         share=None,
         after_step=None,
         lowered="loss",
+        uses_autograd=False,
     ):
         self._loss, self._lowered = loss, lowered
+        self.uses_autograd = uses_autograd or set_gradients is None
         self._set_gradients = set_gradients or self._set_by_autograd
         self.share, self._after_step = share, after_step
         self.distributed = False
@@ -227,7 +231,8 @@ def train(
         stopping, else with the last ones.
     phases : list
         Run in turn on every batch: objects with ``step(x) -> dict`` of ``(k,)``
-        losses, and ``share`` (see :class:`GradientPhase`).
+        losses, and ``share`` (see :class:`GradientPhase`). Where all have
+        ``uses_autograd`` and it is False, they run in torch's inference mode.
     X : Tensor or Streamed of shape (n, features)
     rows : Tensor of shape (k, n_train) or None
         Each member's training rows; None takes all.
@@ -389,9 +394,12 @@ class _Trainee:
             # One by one: of all members at once it would take memory for three.
             for all_rows, drawn in zip(rows, order, strict=True):
                 drawn.copy_(all_rows.index_select(0, drawn))
-        losses = _run_epoch(
-            self.network, self._step, self._totals, X, order, batch_size
-        )
+        # What no gradient flows through costs less where nothing may: up to an eighth.
+        autograd = any(getattr(phase, "uses_autograd", True) for phase in self.phases)
+        with torch.inference_mode(not autograd):
+            losses = _run_epoch(
+                self.network, self._step, self._totals, X, order, batch_size
+            )
         if self._distributed:
             _processes.average(self.network)
         return losses

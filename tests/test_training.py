@@ -127,6 +127,31 @@ def test_phases_take_turns_on_their_shares():
     assert history == {"a": [3.0], "b": [1.0]}
 
 
+@pytest.mark.parametrize(
+    ("phases", "expected"),
+    [([False], True), ([False, False], True), ([True, False], False), ([None], False)],
+)
+def test_inference_mode_where_no_phase_uses_autograd(phases, expected):
+    modes = []
+
+    class Spy:
+        share = None
+
+        def __init__(self, uses_autograd):
+            if uses_autograd is not None:  # a user's may not say
+                self.uses_autograd = uses_autograd
+
+        def step(self, x):
+            modes.append(torch.is_inference_mode_enabled())
+            return {"loss": x.mean((1, 2))}
+
+    phases = [Spy(uses_autograd) for uses_autograd in phases]
+    history, _, _ = run(Means(2), torch.ones(10, 2), phases=phases, max_epochs=2)
+    assert modes == [expected] * 3 * 2 * len(phases)
+    assert not torch.is_inference_mode_enabled()
+    assert not any(loss.is_inference() for loss in history["loss"])
+
+
 def test_history_is_the_mean_over_rows():
     X = torch.randn(10, 2, generator=torch.Generator().manual_seed(0))
     network = Means(1)

@@ -294,6 +294,8 @@ class DASVDD(SupportMixin, ReconstructionMixin, BaseAutoencoderDetector):
 class _MeanCenterPhase:
     """Sets the centre to the mean code of its rows (eq. 4)."""
 
+    uses_autograd = False
+
     def __init__(self, network, share):
         self.share = share
         self._network = network
