@@ -183,8 +183,8 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
 
     # Parameters in which networks that train together may differ: those that their
     # seeds and layers hold for each member, those used after the loop only, and those
-    # used in it, where the parameter becomes a tensor (members, 1, ...) of so many
-    # dimensions.
+    # used in it and not before, where the parameter becomes a tensor (members, 1, ...)
+    # of so many dimensions.
     _used_before: ClassVar[frozenset] = frozenset(
         {"random_state", "n_estimators", "dropout"}
     )

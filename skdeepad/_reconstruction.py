@@ -65,7 +65,8 @@ class BaseAutoencoderDetector(BaseEncoderDetector):
     """Base class of the detectors built on an encoder and a mirrored decoder.
 
     Beside ``_loss`` a detector may have ``_set_gradients(network, x)``, which gives the
-    same and sets the gradients of a fully connected network, without autograd.
+    same and sets the gradients of a fully connected network, without autograd unless
+    ``_uses_autograd`` says so.
     """
 
     decoder_layer_sizes: Any = None
@@ -82,7 +83,8 @@ class BaseAutoencoderDetector(BaseEncoderDetector):
         "output_activation",
     )
 
-    # What the loss is made of, and ``_set_gradients`` writes out, maybe but for a part.
+    # What the loss is made of, and ``_set_gradients`` writes out; and whether that
+    # leaves a part to autograd.
     _loss_methods: ClassVar[frozenset] = frozenset({"_loss"})
     _uses_autograd: ClassVar[bool] = False
 
