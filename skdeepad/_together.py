@@ -575,10 +575,9 @@ class _Leaving:
 
     def load_state_dict(self, state):
         """Finish what had ended; ``state`` is the loop's too."""
-        from skdeepad._training import unprefixed
+        from skdeepad._training import history_of, unprefixed
 
-        history = unprefixed(state, "history")
-        self._history = {name: list(losses) for name, losses in history.items()}
+        self._history = history_of(state)
         names = sorted(self._history)
         for member, name, value, epoch in state["diverged"].tolist():
             self.diverged[int(member)] = names[int(name)], value, int(epoch)

@@ -494,8 +494,7 @@ class _Progress:
         self.active, self.n_epochs = state["active"], state["n_epochs"]
         self.trainee.network.load_state_dict(unprefixed(state, "network"))
         load_phases_state(self.trainee.phases, unprefixed(state, "phases"))
-        history = unprefixed(state, "history")
-        self.history = {k: list(losses.unbind()) for k, losses in history.items()}
+        self.history = history_of(state)
         if self.early is not None:
             self.early.load_state_dict(unprefixed(state, "early"))
 
@@ -516,6 +515,12 @@ def load_phases_state(phases, state):
         # None of a phase that had, or has, nothing to go on from.
         if own and hasattr(phase, "load_state_dict"):
             phase.load_state_dict(own)
+
+
+def history_of(state):
+    """The history in a state of training, as :func:`train` gives it."""
+    history = unprefixed(state, "history")
+    return {name: list(losses.unbind()) for name, losses in history.items()}
 
 
 def prefixed(prefix, state):

@@ -34,8 +34,8 @@ def test_scores_may_be_rounded_in_place_and_from_any_array():
 
 
 @pytest.mark.parametrize(
-    ("n_rows", "expected"), [(0, []), (3, [(0, 3)]), (8, [(0, 4), (4, 8)])]
+    ("n_rows", "expected"),
+    [(0, []), (3, [(0, 3)]), (8, [(0, 4), (4, 8)]), (9, [(0, 4), (4, 8), (8, 9)])],
 )
 def test_chunks_are_of_a_size(n_rows, expected):
     assert [(s.start, s.stop) for s in chunked(n_rows, 4)] == expected
-    assert [(s.start, s.stop) for s in chunked(9, 4)][-1] == (8, 9)
