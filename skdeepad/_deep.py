@@ -784,7 +784,7 @@ class BaseDeepDetector(CallbackSupportMixin, BaseDetector):
         network = fitted._scoring_network(device)
         # "cuda" is another one where the current device has changed since.
         device = next(chain(network.parameters(), network.buffers())).device
-        n_chunk = chunk_rows(network, itemsize=8)
+        n_chunk = chunk_rows(network, device, itemsize=8)
         work = min(n_chunk, len(X)) * network.work
         with (
             torch.inference_mode(),

@@ -25,8 +25,6 @@ from skdeepad._settings import limit_threads
 
 # Bytes of training rows gathered at once: many small steps, one indexing call.
 GATHER_BYTES = 2**20
-# Bytes of the widest place of a pass without gradients: about what a cache holds.
-CHUNK_BYTES = 2**21
 # Share of a network's members that still train at which the others are left behind.
 NARROWED_AT = 0.75
 
@@ -613,9 +611,19 @@ def _gather(X, order, batch_size):
                 yield from gathered.view(*part.shape, n_features)
 
 
-def chunk_rows(network, itemsize=4):
-    """Rows of a pass without gradients, so that its widest place stays small."""
-    return max(1, CHUNK_BYTES // (network.members * network.width * itemsize))
+def chunk_bytes(device):
+    """Bytes of the widest place of a pass without gradients.
+
+    On a CPU about what a cache holds, on a GPU enough for its kernels to take longer
+    than their launches.
+    """
+    return 2**21 if device.type == "cpu" else 2**26
+
+
+def chunk_rows(network, device, itemsize=4):
+    """Rows of a pass without gradients, so that its widest place is no larger."""
+    row_bytes = network.members * network.width * itemsize
+    return max(1, chunk_bytes(device) // row_bytes)
 
 
 @torch.no_grad()
@@ -626,7 +634,7 @@ def mean_over_rows(network, function, X, rows=None):
     """
     network.eval()
     n_rows = len(X) if rows is None else rows.shape[1]
-    n_chunk = chunk_rows(network)
+    n_chunk = chunk_rows(network, X.device)
     chunks = X.split(n_chunk) if rows is None else _gather(X, rows, n_chunk)
     total = 0.0
     with limit_threads(X.device, min(n_rows, n_chunk) * network.work):

@@ -1,5 +1,7 @@
 """The training loop, on networks small enough to follow."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from skdeepad._random import make_generators, member_seeds
 from skdeepad._training import (
     EarlyStopping,
     GradientPhase,
+    chunk_rows,
     mean_over_rows,
     split_validation,
     train,
@@ -269,7 +272,7 @@ def test_reports_see_each_epoch_and_can_stop():
 
 
 def test_passes_without_gradients_are_chunked(monkeypatch):
-    monkeypatch.setattr("skdeepad._training.CHUNK_BYTES", 4 * 2 * 2 * 3)
+    monkeypatch.setattr("skdeepad._training.chunk_bytes", lambda _: 4 * 2 * 2 * 3)
     network, X = Means(2), torch.arange(14.0).view(7, 2)
     sizes, threads = [], set()
 
@@ -288,6 +291,16 @@ def test_passes_without_gradients_are_chunked(monkeypatch):
     assert threads == {1}  # a second one would take longer to wake
     assert sizes == [(2, 3, 2), (2, 3, 2), (2, 1, 2)]
     torch.testing.assert_close(mean, X.square().sum(1).mean().expand(2))
+
+
+def test_a_gpus_chunks_outlast_their_launches():
+    """Images whose numbers have 256 levels: on a CPU one fills a cache."""
+    network = SimpleNamespace(members=1, width=28 * 28 * 258)
+    cpu, gpu = (
+        chunk_rows(network, torch.device(name), itemsize=8) for name in ("cpu", "cuda")
+    )
+    assert cpu == 1
+    assert 32 <= gpu <= 64
 
 
 def test_split_holds_out_each_members_own_rows():

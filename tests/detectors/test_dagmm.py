@@ -249,7 +249,7 @@ def test_chunks_are_small_beside_many_gaussians():
 def test_mixture_does_not_depend_on_the_chunks(problem, monkeypatch):
     X, _ = problem
     whole = make(DAGMM).fit(X)
-    monkeypatch.setattr(skdeepad._training, "CHUNK_BYTES", 2**14)
+    monkeypatch.setattr(skdeepad._training, "chunk_bytes", lambda _: 2**14)
     chunked = make(DAGMM).fit(X)
     for name in ("weights_", "means_", "covariances_"):
         np.testing.assert_allclose(

@@ -214,7 +214,7 @@ def test_held_out_rows_are_judged_in_chunks_as_at_once(problem, monkeypatch):
     X, _ = problem
     params = {"early_stopping": True, "nu": 0.1, "max_epochs": 3}
     losses = [make(DeepSVDD, **params).fit(X).history_["validation_loss"]]
-    monkeypatch.setattr("skdeepad._training.CHUNK_BYTES", 4 * 256 * 7)
+    monkeypatch.setattr("skdeepad._training.chunk_bytes", lambda _: 4 * 256 * 7)
     losses.append(make(DeepSVDD, **params).fit(X).history_["validation_loss"])
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
